@@ -1,0 +1,1 @@
+"""Learning in implicit generative models: fit simulators, estimate density ratios, compare methods."""

@@ -1,0 +1,1 @@
+"""Approximate Bayesian computation: keep the simulations that look like the data."""

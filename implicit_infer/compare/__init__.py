@@ -1,0 +1,1 @@
+"""The same question to many methods at the same simulation budget."""

@@ -1,0 +1,1 @@
+"""Is the answer right: classifier two-sample tests and predictive checks."""

@@ -1,0 +1,1 @@
+"""Posteriors: by ratio, by adversarial training, by density."""

@@ -1,0 +1,63 @@
+"""What every inference method is: settings as keywords, and one question answered with one posterior."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from implicit_infer.posteriors.base import Posterior
+from implicit_infer.simulate import Runs, simulate
+from implicit_simulators import Simulator
+
+
+@dataclass(frozen=True)
+class Question:
+    """One inference problem, checked, as methods receive it.
+
+    Attributes:
+        simulator: The simulator.
+        observed: The observation, with shape ``simulator.event_shape``, finite.
+        budget: Simulations that may be spent, failed ones included; never one more.
+        seed: Root of every random number of the run.
+        device: Where networks are trained.
+        workers: Processes for simulation.
+        progress: Whether to show progress.
+        bank: Prior simulations made before, or None; methods that draw from the prior use its first ``budget`` rows.
+    """
+
+    simulator: Simulator
+    observed: Tensor
+    budget: int
+    seed: int
+    device: str = "cpu"
+    workers: int = 1
+    progress: bool = True
+    bank: Runs | None = None
+
+    def runs(self) -> Runs:
+        """``budget`` simulations from the prior: the first rows of the bank, or simulated now."""
+        if self.bank is not None:
+            return self.bank.first(self.budget)
+        return simulate(self.simulator, self.budget, seed=self.seed, workers=self.workers, progress=self.progress)
+
+
+class Method:
+    """Answers a ``Question`` with a ``Posterior``. Children are frozen dataclasses of their settings.
+
+    Attributes:
+        name: The method's name in ``ii.methods()`` and on the command line.
+        amortised: Whether the posterior answers other observations without more simulations.
+    """
+
+    name: ClassVar[str]
+    amortised: ClassVar[bool] = True
+
+    def infer(self, question: Question) -> Posterior:
+        """Answer the question, spending at most ``question.budget`` simulations."""
+        raise NotImplementedError(f"{type(self).__name__} must write infer(question)")
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by name, for reports."""
+        return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}

@@ -1,0 +1,1 @@
+"""Tasks of the SBI benchmark (Lueckmann et al., 2021)."""

@@ -1,0 +1,1 @@
+"""The few fast ways to run a stochastic program."""
