@@ -1,0 +1,77 @@
+# What users and contributors type. `make` alone lists it; .ci/run calls the same targets.
+
+PYTHON ?= python3
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WHEEL_VENV := .venv-wheel
+
+DEMO := implicit-infer compare lotka-volterra --observed hudson-bay \
+	--methods rejection-abc,smc-abc,nre,gatsbi,npe --budgets 10000 --workers 2 --out runs/hudson-bay --seed 0
+
+# Tests use JOBS processes of one thread each: small tensors gain nothing from more, and oversubscribed cores lose much.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-gpu test-wheel lint types format bench docs clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Compare five methods on the Hudson Bay pelts (about ten minutes; resumes in runs/hudson-bay)
+	$(BIN)/$(DEMO)
+
+test: $(INSTALLED) ## Run the fast tests (JOBS=2 processes)
+	$(PYTEST) -n $(JOBS)
+
+test-slow: $(INSTALLED) ## Run the statistical tests that take minutes
+	$(PYTEST) -n $(JOBS) -m 'slow and not gpu'
+
+test-gpu: $(INSTALLED) ## Run the tests that need CUDA
+	$(BIN)/pytest -m gpu
+
+# The wheel's environment borrows every dependency from .venv: a path in a .pth file is searched, but the .pth files
+# found there are not run, so the editable install stays out. The tests start outside the checkout with no source root.
+test-wheel: $(INSTALLED) ## Build the wheel and run the fast tests against it, installed
+	rm -rf build dist $(WHEEL_VENV)
+	$(BIN)/python -m build --wheel
+	$(BIN)/python -m venv --without-pip $(WHEEL_VENV)
+	$(BIN)/pip --python $(WHEEL_VENV)/bin/python install --quiet --no-deps dist/*.whl
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(WHEEL_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
+	cd $(WHEEL_VENV) && OMP_NUM_THREADS=1 bin/python -m pytest -n $(JOBS) \
+		-c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" -o pythonpath= "$(CURDIR)/tests"
+
+lint: $(INSTALLED) ## Check style, formatting and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	PYTHONPATH=simulators:estimators $(BIN)/lint-imports
+
+types: $(INSTALLED) ## Check types, in the tests too
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## Run every benchmarks/bench_*.py
+	$(BIN)/pytest benchmarks -o python_files='bench_*.py' --benchmark-only
+
+docs: $(INSTALLED) ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+clean: ## Remove what was built, and caches (keeps .venv and runs/)
+	rm -rf build dist site $(WHEEL_VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis .benchmarks
+	find simulators estimators implicit_infer tests benchmarks docs -name __pycache__ -type d -exec rm -rf {} +
+
+# One environment for every target, made again when a dependency changes.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: Python 3.11 or newer is needed; \"$(PYTHON)\" is not. Name another: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,docs]'
+	@touch $@
