@@ -1,1 +1,51 @@
 """Learning in implicit generative models: fit simulators, estimate density ratios, compare methods."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from implicit_infer import abc, diagnose, posteriors
+    from implicit_infer.catalogue import methods
+    from implicit_infer.simulate import simulate
+    from implicit_infer.verbs import compare, infer
+
+__all__ = ["abc", "compare", "diagnose", "infer", "methods", "posteriors", "simulate"]
+
+_VERBS = {
+    "simulate": "implicit_infer.simulate",
+    "infer": "implicit_infer.verbs",
+    "compare": "implicit_infer.verbs",
+    "methods": "implicit_infer.catalogue",
+}
+"""Where each function of the public face is written: imported when it is first asked for."""
+
+_NAMESPACES = ("abc", "diagnose", "posteriors")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        value = getattr(importlib.import_module(_VERBS[name]), name)
+        globals()[name] = value
+        return value
+    if name in _NAMESPACES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Face(ModuleType):
+    """Keeps ``ii.simulate`` the function: importing the submodule of that name would put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _VERBS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

@@ -1,0 +1,94 @@
+"""The names of everything there is, each leading to the class behind it, imported when it is asked for.
+
+To add a method, write its class and add one line to the dict below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from implicit_infer.posteriors.method import Method
+
+METHODS = {
+    "rejection-abc": "implicit_infer.abc:RejectionABC",
+    "smc-abc": "implicit_infer.abc:SMCABC",
+    "nre": "implicit_infer.posteriors.nre:NRE",
+    "gatsbi": "implicit_infer.posteriors.gatsbi:GATSBI",
+    "npe": "implicit_infer.posteriors.npe:NPE",
+}
+"""Inference methods, in the order in which comparisons list them."""
+
+
+class Catalogue(Mapping[str, Any]):
+    """A read-only mapping from names to classes; looking a name up imports its module, listing the names does not.
+
+    Args:
+        kind: What the names are names of, for messages ("method").
+        entries: Name to ``"module:Class"``.
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.entries = dict(entries)
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = self.entries[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would import the module to find out
+        return name in self.entries
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self.kind}s: {', '.join(self)}>"
+
+
+def methods() -> Catalogue:
+    """Inference methods by name: what ``ii.infer`` and ``ii.compare`` take."""
+    return Catalogue("method", METHODS)
+
+
+def find(name: object, known: Mapping[str, Any], argument: str) -> Any:
+    """The entry ``name`` of ``known``, or a ``ValueError`` that names the closest one and lists all.
+
+    Args:
+        name: What the user asked for.
+        known: What there is, by name.
+        argument: Name of the argument, for the message.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if isinstance(name, str) and name in known:
+        return known[name]
+    near = difflib.get_close_matches(str(name).lower().replace("_", "-"), list(known), n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ValueError(f"{argument}: expected one of {', '.join(known)}; got {name!r}{hint}")
+
+
+def resolve_method(method: str | Method | type[Method]) -> Method:
+    """A method from its name (with its default settings), from its class, or as it is.
+
+    Raises:
+        ValueError: If there is no method of that name.
+        TypeError: If ``method`` is neither a name nor a method.
+    """
+    from implicit_infer.posteriors.method import Method
+
+    if isinstance(method, str):
+        method = find(method, methods(), "method")
+    if isinstance(method, type) and issubclass(method, Method):
+        method = method()
+    if not isinstance(method, Method):
+        raise TypeError(f"method: expected a name or a Method such as NRE(...); got {type(method).__name__}")
+    return method

@@ -1,0 +1,135 @@
+"""The verbs a user types: each checks what it was given, then hands over to the part that does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from implicit_infer.catalogue import resolve_method
+from implicit_infer.checks import check_count, check_device, check_observed, check_simulator
+from implicit_infer.posteriors.base import Posterior
+from implicit_infer.posteriors.method import Method, Question
+from implicit_simulators import Seed, Simulator, resolve_seed
+
+if TYPE_CHECKING:
+    from implicit_infer.compare.comparison import Comparison
+
+
+def infer(
+    simulator: Simulator,
+    observed: Any,
+    method: str | Method = "nre",
+    budget: int = 10_000,
+    *,
+    seed: Seed = 0,
+    device: str = "cpu",
+    workers: int = 1,
+    progress: bool = True,
+) -> Posterior:
+    r"""Infer the parameters that made one observation, without a likelihood.
+
+    .. math:: p(\theta \mid x) \propto p(\theta) \, p(x \mid \theta)
+
+    Args:
+        simulator: What draws x given theta, with its prior.
+        observed: The observation, with shape ``simulator.event_shape``, or the name of one that ships with the
+            simulator.
+        method: A name of ``ii.methods()``, or a method with its settings, such as
+            ``ii.posteriors.NRE(hidden=(64, 64))``.
+        budget: Simulations that may be spent, failed ones included.
+        seed: An int, a ``torch.Generator`` or None for fresh entropy.
+        device: Where networks are trained.
+        workers: Processes for simulation.
+        progress: Whether to show progress.
+
+    Returns:
+        A posterior that can be sampled, with ``log_prob`` where the method has a density.
+
+    Raises:
+        ValueError: If the method is unknown, the observation has another shape or is not finite, a count is not
+            positive, or the device is not there; before anything runs.
+        TypeError: If an argument is of the wrong kind.
+
+    Example:
+        >>> import implicit_infer as ii
+        >>> from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
+        >>> posterior = ii.infer(GaussianLinear(2), [0.1, -0.2], method="rejection-abc", budget=1000, progress=False)
+        >>> posterior.sample((5,), seed=0).shape
+        torch.Size([5, 2])
+    """
+    resolved = resolve_method(method)
+    simulator = check_simulator(simulator)
+    question = Question(
+        simulator=simulator,
+        observed=check_observed(simulator, observed),
+        budget=check_count(budget, "budget"),
+        seed=resolve_seed(seed),
+        device=check_device(device),
+        workers=check_count(workers, "workers"),
+        progress=progress,
+    )
+    return resolved.infer(question)
+
+
+def compare(
+    simulator: Simulator,
+    observed: Any,
+    methods: Sequence[str | Method] | Mapping[str, str | Method],
+    budgets: int | Sequence[int] = (1_000, 10_000),
+    repeats: int = 3,
+    *,
+    out: str | Path,
+    seed: int = 0,
+    workers: int = 1,
+    device: str = "cpu",
+    reference: Literal["auto"] | Any | None = "auto",
+    draws: int = 1000,
+    progress: bool = True,
+) -> Comparison:
+    """Ask many methods the same question at the same budget, and say how far each is from the truth.
+
+    All methods see the same prior simulations: one bank per repeat, made once and kept in ``out``; a method that
+    chooses its own parameters (SMC-ABC) spends its own. Every finished run is written as it ends; called again with
+    the same ``out``, what is missing (or failed) is done and nothing else.
+
+    Args:
+        simulator: What draws x given theta, with its prior.
+        observed: The observation, with shape ``simulator.event_shape``, or the name of one that ships with the
+            simulator.
+        methods: Names of ``ii.methods()`` or methods with their settings; as a dict, the keys are the labels under
+            which they appear, so that several variants of one method can be compared.
+        budgets: Simulations that each method may spend, failed ones included.
+        repeats: Independent repetitions, each with its own simulations and seeds.
+        out: Folder of this comparison; made if need be.
+        seed: Root of every random number.
+        workers: Worker processes; each runs one method at a time on one thread.
+        device: Where networks are trained.
+        reference: Draws from the true posterior with shape (n, d); "auto" takes the exact posterior or NUTS where the
+            simulator has one; None goes without.
+        draws: Posterior draws of each method that are kept and scored.
+        progress: Whether to show progress.
+
+    Returns:
+        The comparison, with ``table``, ``summary()`` and ``report()``.
+
+    Raises:
+        ValueError: If a method is unknown or named twice, the observation has another shape or is not finite, a count
+            is not positive, the device is not there, or ``out`` belongs to another question; before anything runs.
+        TypeError: If an argument is of the wrong kind.
+    """
+    from implicit_infer.compare.plan import Plan
+    from implicit_infer.compare.run_all import run_all
+
+    plan = Plan.checked(
+        simulator,
+        observed,
+        methods=methods,
+        budgets=budgets,
+        repeats=repeats,
+        seed=seed,
+        device=device,
+        reference=reference,
+        draws=draws,
+    )
+    return run_all(plan, Path(out), workers=check_count(workers, "workers"), progress=progress)

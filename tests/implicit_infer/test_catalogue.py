@@ -1,0 +1,66 @@
+"""Names lead to classes, listing imports nothing, and a wrong name is answered with the right one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from implicit_infer.catalogue import Catalogue, find, methods, resolve_method
+from implicit_infer.posteriors.method import Method
+
+
+class Named(Method):
+    name = "named"
+
+
+def test_listing_names_imports_none_of_them():
+    catalogue = Catalogue("thing", {"missing": "no_such_module:Nothing", "path": "pathlib:Path"})
+    assert list(catalogue) == ["missing", "path"]
+    assert len(catalogue) == 2
+    assert "missing" in catalogue
+    assert repr(catalogue) == "<2 things: missing, path>"
+
+
+def test_a_name_leads_to_its_class():
+    from pathlib import Path
+
+    assert Catalogue("thing", {"path": "pathlib:Path"})["path"] is Path
+
+
+@pytest.mark.parametrize("name", list(methods()))
+def test_every_method_is_found_under_its_own_name(name):
+    method = methods()[name]
+    assert issubclass(method, Method)
+    assert method.name == name
+    assert isinstance(resolve_method(name), method)
+
+
+@pytest.mark.parametrize(
+    ("asked", "closest"), [("NRE", "nre"), ("smc_abc", "smc-abc"), ("gatsby", "gatsbi"), ("rejection", "rejection-abc")]
+)
+def test_an_unknown_name_is_answered_with_the_closest(asked, closest):
+    with pytest.raises(
+        ValueError, match=rf"^method: expected one of .*; got '{asked}' \(did you mean '{closest}'\?\)$"
+    ):
+        resolve_method(asked)
+
+
+def test_a_name_like_no_other_gets_the_list_only():
+    with pytest.raises(ValueError, match=r"expected one of a, b; got 'zzzz'$"):
+        find("zzzz", {"a": 1, "b": 2}, "thing")
+
+
+def test_methods_and_their_classes_pass_through():
+    method = Named()
+    assert resolve_method(method) is method
+    assert isinstance(resolve_method(Named), Named)
+
+
+def test_what_is_no_method_is_refused():
+    with pytest.raises(TypeError, match="method: expected a name or a Method"):
+        resolve_method(3)
+
+
+def test_catalogues_are_listed_without_torch():
+    code = "import sys, implicit_infer as ii; list(ii.methods()); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
