@@ -37,7 +37,7 @@ test-gpu: $(INSTALLED) ## Run the tests that need CUDA
 # found there are not run, so the editable install stays out. The tests start outside the checkout with no source root.
 test-wheel: $(INSTALLED) ## Build the wheel and run the fast tests against it, installed
 	rm -rf build dist $(WHEEL_VENV)
-	$(BIN)/python -m build --wheel
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m venv --without-pip $(WHEEL_VENV)
 	$(BIN)/pip --python $(WHEEL_VENV)/bin/python install --quiet --no-deps dist/*.whl
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
@@ -48,7 +48,7 @@ test-wheel: $(INSTALLED) ## Build the wheel and run the fast tests against it, i
 lint: $(INSTALLED) ## Check style, formatting and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	PYTHONPATH=simulators:estimators $(BIN)/lint-imports
+	PYTHONPATH=simulators:estimators $(BIN)/lint-imports --no-logo
 
 types: $(INSTALLED) ## Check types, in the tests too
 	$(BIN)/mypy
@@ -61,7 +61,7 @@ bench: $(INSTALLED) ## Run every benchmarks/bench_*.py
 	$(BIN)/pytest benchmarks -o python_files='bench_*.py' --benchmark-only
 
 docs: $(INSTALLED) ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## Remove what was built, and caches (keeps .venv and runs/)
 	rm -rf build dist site $(WHEEL_VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
