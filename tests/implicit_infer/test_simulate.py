@@ -1,0 +1,201 @@
+"""Simulations by the block: reproducible, counted when they fail, and stopped cleanly."""
+
+import logging
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+from implicit_infer.progress import listening
+from implicit_infer.simulate import Runs, simulate
+from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
+
+
+def small(block=100, cls=GaussianLinear):
+    simulator = cls(dim=2)
+    simulator.block = block
+    return simulator
+
+
+def test_equals_the_simulator_itself_and_starts_with_the_prior():
+    simulator = small()
+    runs = simulate(simulator, 250, seed=5, progress=False)
+    assert torch.equal(runs.x, simulator.simulate(runs.theta, 5))
+    assert torch.equal(runs.theta[100:200], simulator.sample_prior(100, 5, 1))
+    assert (len(runs), runs.seed, runs.failures) == (250, 5, {})
+
+
+def test_does_not_depend_on_workers():
+    one = simulate(small(), 350, seed=5, progress=False)
+    two = simulate(small(), 350, seed=5, workers=2, progress=False)
+    assert torch.equal(one.theta, two.theta)
+    assert torch.equal(one.x, two.x)
+
+
+def test_seed_none_is_fresh_and_a_generator_is_drawn_from():
+    a, b = (simulate(small(), 10, progress=False) for _ in range(2))
+    assert not torch.equal(a.theta, b.theta)
+    a, b = (simulate(small(), 10, seed=torch.Generator().manual_seed(1), progress=False) for _ in range(2))
+    assert torch.equal(a.x, b.x)
+
+
+def test_global_random_state_and_threads_are_left_alone():
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    simulate(small(), 200, seed=5, workers=2, progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+class SometimesNaN(GaussianLinear):
+    def _simulate(self, theta, stream):
+        x = super()._simulate(theta, stream)
+        x[theta[:, 0] > 0.5] = torch.inf
+        return x
+
+
+class SometimesRaises(GaussianLinear):
+    def _simulate(self, theta, stream):
+        if (theta[:, 0] > 0.5).any():
+            raise ArithmeticError("diverged")
+        return super()._simulate(theta, stream)
+
+
+class AlwaysRaises(GaussianLinear):
+    def _simulate(self, theta, stream):
+        raise KeyError("rate")
+
+
+@pytest.mark.parametrize(
+    ("cls", "reason"), [(SometimesNaN, "returned NaN or infinity"), (SometimesRaises, "ArithmeticError: diverged")]
+)
+def test_failures_are_kept_counted_and_logged_in_one_sentence(cls, reason, caplog):
+    with caplog.at_level(logging.WARNING):
+        runs = simulate(small(cls=cls), 250, seed=5, progress=False)
+    bad = (runs.theta[:, 0] > 0.5).nonzero()[:, 0].tolist()
+    assert 0 < len(bad) < 250
+    assert runs.failures == dict.fromkeys(bad, reason)
+    assert runs.failed.sum() == len(bad)
+    assert len(runs.valid()[0]) == len(runs.valid()[1]) == 250 - len(bad)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"gaussian-linear: {len(bad)} of 250 simulations failed ({100 * len(bad) / 250:.2g} %) and are NaN or "
+        f"infinite, as runs.failed tells; row {bad[0]}: {reason}"
+    ]
+
+
+def test_failures_follow_the_first_rows():
+    runs = simulate(small(cls=SometimesRaises), 250, seed=5, progress=False)
+    first = runs.first(120)
+    assert first.failures == {row: reason for row, reason in runs.failures.items() if row < 120}
+    with pytest.raises(ValueError, match="the bank holds 250 simulations; 251 were asked for"):
+        runs.first(251)
+
+
+def test_a_simulator_that_only_raises_is_an_error_at_once():
+    with pytest.raises(RuntimeError, match="all of the first 100 simulations raised: KeyError: 'rate'"):
+        simulate(small(cls=AlwaysRaises), 10**6, seed=5, progress=False)
+
+
+def test_scalar_and_many_dimensional_events():
+    class Scalar(GaussianLinear):
+        def _simulate(self, theta, stream):
+            return super()._simulate(theta, stream).sum(1)
+
+    class Image(GaussianLinear):
+        def _simulate(self, theta, stream):
+            return super()._simulate(theta, stream)[:, :, None].expand(-1, -1, 3)
+
+    for cls, shape in ((Scalar, ()), (Image, (2, 3))):
+        simulator = small(cls=cls)
+        simulator.event_shape = torch.Size(shape)
+        runs = simulate(simulator, 150, seed=5, progress=False)
+        assert runs.x.shape == (150, *shape)
+        assert not runs.failed.any()
+    assert Runs(torch.zeros(0, 2), torch.zeros(0, 3), 0).failed.shape == (0,)
+
+
+def test_progress_tells_the_rate_and_reaches_the_total():
+    heard = []
+    with listening(lambda bar: heard.append((bar.done, bar.total, dict(bar.figures)))):
+        simulate(small(), 250, seed=5)
+    done, total, figures = heard[-1]
+    assert (done, total) == (250, 250)
+    assert figures["per second"] > 0
+
+
+class Interrupts(GaussianLinear):
+    """Presses Ctrl-C during its third block, ``presses`` times."""
+
+    presses = 1
+    blocks = 0
+
+    def _simulate(self, theta, stream):
+        self.blocks += 1
+        if self.blocks == 3:
+            for _ in range(self.presses):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+        return super()._simulate(theta, stream)
+
+
+def test_ctrl_c_finishes_the_block_in_hand_and_keeps_all(caplog):
+    with caplog.at_level(logging.WARNING):
+        runs = simulate(small(cls=Interrupts), 1000, seed=5, progress=False)
+    assert torch.equal(runs.x, simulate(small(), 300, seed=5, progress=False).x)
+    assert "stopped after 300 of 1000 simulations" in caplog.text
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    simulator = small(cls=Interrupts)
+    simulator.presses = 2
+    with pytest.raises(KeyboardInterrupt):
+        simulate(simulator, 1000, seed=5, progress=False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_with_workers_keeps_a_prefix():
+    class Slow(GaussianLinear):
+        def _simulate(self, theta, stream):
+            time.sleep(0.05)
+            return super()._simulate(theta, stream)
+
+    simulate(small(), 200, seed=5, workers=2, progress=False)  # so that the workers are up
+    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    runs = simulate(small(block=10, cls=Slow), 2000, seed=5, workers=2, progress=False)
+    assert 0 < len(runs) < 2000
+    assert torch.equal(runs.x, simulate(small(block=10), len(runs), seed=5, progress=False).x)
+
+
+def test_runs_in_another_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(simulate(small(), 10, seed=5, progress=False)))
+    thread.start()
+    thread.join()
+    assert len(found[0]) == 10
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "n: expected a positive int; got 0"),
+        (-3, ValueError, "n: expected a positive int; got -3"),
+        (1.5, TypeError, "n: expected a positive int; got float"),
+        (True, TypeError, "n: expected a positive int; got bool"),
+    ],
+)
+def test_bad_n(n, error, message):
+    with pytest.raises(error, match=message):
+        simulate(small(), n)
+
+
+def test_not_a_simulator_and_a_prior_without_sample():
+    with pytest.raises(TypeError, match=r"simulator: expected a Simulator .* got function"):
+        simulate(lambda theta: theta, 10)
+    simulator = small()
+    simulator.prior = object()
+    with pytest.raises(TypeError, match=r"prior: expected a distribution with sample\(shape\); gaussian-linear has"):
+        simulate(simulator, 10)
