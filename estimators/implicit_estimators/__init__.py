@@ -1,0 +1,1 @@
+"""What tells two sample sets apart: divergences, ratios, critics and distances, on tensors alone."""

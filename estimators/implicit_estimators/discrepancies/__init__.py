@@ -1,0 +1,1 @@
+"""Critics with nothing to train."""

@@ -1,0 +1,1 @@
+"""The networks that estimators share, and the loop that trains them."""

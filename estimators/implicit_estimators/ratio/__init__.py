@@ -1,0 +1,1 @@
+"""Density-ratio estimators: ``fit(p, q)``, ``log_ratio(x)``, ``check()``."""
