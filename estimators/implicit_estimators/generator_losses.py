@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from implicit_estimators.divergences import DIVERGENCES, Divergence, divergence
+from implicit_estimators.divergences import DIVERGENCES, Divergence, divergence, softplus
 
 
 @dataclass(frozen=True)

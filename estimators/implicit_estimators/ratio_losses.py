@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid
 
-from implicit_estimators.divergences import DIVERGENCES, Divergence, divergence
+from implicit_estimators.divergences import DIVERGENCES, Divergence, divergence, softplus
 
 
 @dataclass(frozen=True)
