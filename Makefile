@@ -73,5 +73,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: Python 3.11 or newer is needed; \"$(PYTHON)\" is not. Name another: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dask,dev,docs]'
 	@touch $@
