@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -88,15 +88,19 @@ class TruncatedNormal(Distribution):
 
 
 class Product(Distribution):
-    r"""Independent scalar parameters of different families as one distribution over vectors.
+    r"""Independent parameters of different families as one distribution over vectors.
 
-    .. math:: p(\theta) = \prod_{j=1}^d p_j(\theta_j)
+    .. math:: p(\theta) = \prod_j p_j(\theta_j)
+
+    Parameters of one family are best given together, as one distribution with a batch of several: the density is then
+    evaluated once for all of them.
 
     Args:
-        marginals: d scalar distributions (empty batch and event shape), in the order of the parameters.
+        marginals: Distributions of one parameter (empty batch shape) or of several (batch shape (k,)), with empty event
+            shape, in the order of the parameters.
 
     Raises:
-        ValueError: If a marginal is not scalar or none is given.
+        ValueError: If a marginal has another shape, or none is given.
     """
 
     arg_constraints = {}  # noqa: RUF012 - torch's own idiom
@@ -106,43 +110,49 @@ class Product(Distribution):
         if not marginals:
             raise ValueError("marginals: expected at least one distribution; got none")
         for i, marginal in enumerate(marginals):
-            if marginal.batch_shape or marginal.event_shape:
+            if marginal.event_shape or len(marginal.batch_shape) > 1:
                 shape = tuple(marginal.batch_shape + marginal.event_shape)
-                raise ValueError(f"marginals[{i}]: expected a scalar distribution; got one of shape {shape}")
-        self.marginals = tuple(marginals)
-        super().__init__(torch.Size(), torch.Size([len(marginals)]), validate_args=False)
+                raise ValueError(f"marginals[{i}]: expected independent scalars; got a distribution of shape {shape}")
+        self.marginals = tuple(m if m.batch_shape else m.expand(torch.Size([1])) for m in marginals)
+        self.lengths = [m.batch_shape[0] for m in self.marginals]
+        # where a value is off the support, densities are evaluated here instead, so that gradients stay finite
+        self._inside = [m.sample().detach() for m in self._forked()]
+        super().__init__(torch.Size(), torch.Size([sum(self.lengths)]), validate_args=False)
+
+    def _forked(self) -> Iterator[Distribution]:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            yield from self.marginals
 
     @constraints.dependent_property(is_discrete=False, event_dim=1)
     def support(self) -> constraints.Constraint:
         """The product of the marginals' supports."""
-        lengths = [1] * len(self.marginals)
-        return constraints.independent(constraints.cat([m.support for m in self.marginals], dim=-1, lengths=lengths), 1)
+        supports = [m.support for m in self.marginals]
+        return constraints.independent(constraints.cat(supports, dim=-1, lengths=self.lengths), 1)
 
     @property
     def mean(self) -> Tensor:
         """The marginals' means, with shape (d,)."""
-        return torch.stack([m.mean for m in self.marginals])
+        return torch.cat([m.mean for m in self.marginals])
 
     @property
     def variance(self) -> Tensor:
         """The marginals' variances, with shape (d,)."""
-        return torch.stack([m.variance for m in self.marginals])
+        return torch.cat([m.variance for m in self.marginals])
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         r"""Draws with shape (\*sample_shape, d)."""
         with torch.no_grad():
-            return torch.stack([m.sample(torch.Size(sample_shape)) for m in self.marginals], dim=-1)
+            return torch.cat([m.sample(torch.Size(sample_shape)) for m in self.marginals], dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The sum of the marginals' log densities, with shape ``value.shape[:-1]``; minus infinity off the support."""
-        columns = value.unbind(-1)
-        terms = []
-        for marginal, column in zip(self.marginals, columns, strict=True):
-            inside = marginal.support.check(column)
-            # evaluate at a legal point where the column is outside, so that neither errors nor NaN gradients arise
-            safe = torch.where(inside, column, marginal.mean.to(column))
-            terms.append(torch.where(inside, marginal.log_prob(safe), torch.full_like(column, -torch.inf)))
-        return torch.stack(terms).sum(0)
+        total = torch.zeros(value.shape[:-1], dtype=value.dtype, device=value.device)
+        for marginal, inside, column in zip(self.marginals, self._inside, value.split(self.lengths, -1), strict=True):
+            legal = marginal.support.check(column)  # type: ignore[union-attr]  # a distribution without support has no density
+            density = marginal.log_prob(torch.where(legal, column, inside.to(column)))
+            total = total + torch.where(legal, density, -torch.inf).sum(-1)
+        return total
 
 
 def unconstrained(prior: Any) -> Transform:

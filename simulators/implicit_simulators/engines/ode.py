@@ -50,7 +50,9 @@ def rk4(field: Field, state: Tensor, times: Tensor, substeps: int) -> Tensor:
     return torch.stack(recorded, dim=1)
 
 
-def rk4_sensitivities(field_and_jacobians: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, int], Any]:
+def rk4_sensitivities(
+    field_and_jacobians: Any, k: int, m: int
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray, int], Any]:
     r"""Compile a solver that returns the solution and its exact derivative in every parameter and initial state.
 
     The derivative :math:`S = \partial z / \partial (p, z_0)` solves :math:`dS/dt = J_z S + J_p` beside z, in the same
@@ -59,7 +61,10 @@ def rk4_sensitivities(field_and_jacobians: Any) -> Callable[[np.ndarray, np.ndar
 
     Args:
         field_and_jacobians: A numba-compiled function ``(z, p, dz, jz, jp) -> None`` that writes the field (k,), its
-            Jacobian in the state (k, k) and in the parameters (k, m) for the state (k,) and parameters (m,).
+            Jacobian in the state (k, k) and in the parameters (k, m) for the state (k,) and parameters (m,); entries it
+            leaves alone are zero.
+        k: Number of states; a constant of the compiled code, so that its inner loops unroll.
+        m: Number of parameters.
 
     Returns:
         ``solve(p, z0, times, substeps) -> (z, S)`` for parameters (n, m) and initial states (n, k), with z of shape
@@ -67,44 +72,52 @@ def rk4_sensitivities(field_and_jacobians: Any) -> Callable[[np.ndarray, np.ndar
     """
     import numba
 
-    @numba.njit(error_model="numpy", nogil=True)
+    @numba.njit(error_model="numpy", fastmath={"contract", "nsz"}, nogil=True)
     def derivative(z, s, p, dz, ds, jz, jp):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba infers these
-        k, columns = s.shape
-        m = columns - k
         field_and_jacobians(z, p, dz, jz, jp)
         for a in range(k):
-            for c in range(columns):
+            for c in range(m + k):
                 total = jp[a, c] if c < m else 0.0
                 for b in range(k):
                     total += jz[a, b] * s[b, c]
                 ds[a, c] = total
 
-    @numba.njit(error_model="numpy", nogil=True)
+    @numba.njit(error_model="numpy", fastmath={"contract", "nsz"}, nogil=True)
     def solve(parameters, initial, times, substeps):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba infers these
-        n, m = parameters.shape
-        k = initial.shape[1]
+        n = len(parameters)
         z_out = np.empty((n, len(times), k))
         s_out = np.empty((n, len(times), k, m + k))
         jz, jp = np.zeros((k, k)), np.zeros((k, m))
-        dz, ds = np.empty((4, k)), np.empty((4, k, m + k))
-        weight = np.array([0.5, 0.5, 1.0])
+        z, z_stage, z_sum, dz = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
+        s, s_stage = np.empty((k, m + k)), np.empty((k, m + k))
+        s_sum, ds = np.empty((k, m + k)), np.empty((k, m + k))
+        ahead = (0.0, 0.5, 0.5, 1.0)
+        weight = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
         for i in range(n):
-            p = parameters[i]
-            z = initial[i].copy()
-            s = np.zeros((k, m + k))
+            z[:] = initial[i]
+            s[:] = 0.0
             for a in range(k):
                 s[a, m + a] = 1.0
             z_out[i, 0], s_out[i, 0] = z, s
             for t in range(1, len(times)):
                 h = (times[t] - times[t - 1]) / substeps
                 for _ in range(substeps):
-                    derivative(z, s, p, dz[0], ds[0], jz, jp)
-                    for stage in range(3):
-                        w = h * weight[stage]
-                        derivative(z + w * dz[stage], s + w * ds[stage], p, dz[stage + 1], ds[stage + 1], jz, jp)
-                    z = z + (h / 6) * (dz[0] + 2 * (dz[1] + dz[2]) + dz[3])
-                    s = s + (h / 6) * (ds[0] + 2 * (ds[1] + ds[2]) + ds[3])
+                    z_sum[:] = z
+                    s_sum[:] = s
+                    for stage in range(4):
+                        # explicit loops: an array expression would allocate at every stage of every step
+                        for a in range(k):
+                            z_stage[a] = z[a] + h * ahead[stage] * dz[a] if stage > 0 else z[a]
+                            for c in range(m + k):
+                                s_stage[a, c] = s[a, c] + h * ahead[stage] * ds[a, c] if stage > 0 else s[a, c]
+                        derivative(z_stage, s_stage, parameters[i], dz, ds, jz, jp)
+                        for a in range(k):
+                            z_sum[a] += h * weight[stage] * dz[a]
+                            for c in range(m + k):
+                                s_sum[a, c] += h * weight[stage] * ds[a, c]
+                    z[:] = z_sum
+                    s[:] = s_sum
                 z_out[i, t], s_out[i, t] = z, s
         return z_out, s_out
 
-    return solve  # type: ignore[no-any-return]  # numba's dispatcher is callable
+    return solve

@@ -1,0 +1,243 @@
+r"""NRE: the posterior by way of the ratio of the joint to the product of its marginals.
+
+.. math:: r(\theta, x) = \frac{p(\theta, x)}{p(\theta) p(x)} = \frac{p(\theta \mid x)}{p(\theta)}
+
+A network h learns :math:`\log r` by telling which of K parameters, if any, made x (contrastive NRE). Let one set of K
+parameters be independent of x, and in another let the last one have made it:
+
+.. math::
+    \ell = -\frac{1}{1 + \gamma} \mathbb{E} \log \frac{K}{K + \gamma \sum_k e^{h(\theta_k, x)}}
+    - \frac{\gamma}{1 + \gamma} \mathbb{E} \log \frac{\gamma e^{h(\theta_K, x)}}{K + \gamma \sum_k e^{h(\theta_k, x)}}.
+
+K = 1, γ = 1 is the binary classifier of NRE-A; γ → ∞ is the multiclass NRE-B, whose h is free by any function of x,
+where here the ratio is normalised at the optimum.
+
+The network is given a head start: :math:`h = \log N(u; A s + b, \Sigma) - \log p(u) + g(v, u, s)`, the log-ratio of the
+linear Gaussian regression of ``coordinates`` plus what a network g adds. The posterior's potential in unconstrained
+space is then :math:`\log N(u; A s + b, \Sigma) + g`.
+
+References:
+    | Contrastive neural ratio estimation (Miller, Weniger & Forré, 2022)
+    | https://arxiv.org/abs/2210.06170
+    | Likelihood-free MCMC with amortized approximate ratio estimators (Hermans et al., 2020)
+    | https://arxiv.org/abs/1903.04057
+    | On contrastive learning for likelihood-free inference (Durkan et al., 2020)
+    | https://arxiv.org/abs/2002.03712
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from implicit_estimators.networks.mlp import MLP
+from implicit_estimators.networks.train import train
+from implicit_infer.posteriors.base import Posterior
+from implicit_infer.posteriors.coordinates import Coordinates
+from implicit_infer.posteriors.mcmc import EnsembleSampler
+from implicit_infer.posteriors.method import Method, Question
+from implicit_infer.progress import track
+from implicit_simulators import Stream
+
+
+class LogRatio(nn.Module):
+    """The network h(u, s) of the module's docstring.
+
+    Args:
+        coordinates: Where u, v and s live.
+        u: Unconstrained parameters of the simulations, with shape (n, d): their moments standardise g's input.
+        hidden: Widths of g's hidden layers.
+        seed: Seed of the initial weights. The last layer starts at zero, so that training starts from the regression.
+    """
+
+    location: Tensor
+    scale: Tensor
+
+    def __init__(self, coordinates: Coordinates, u: Tensor, hidden: tuple[int, ...], seed: int) -> None:
+        super().__init__()
+        self.coordinates = coordinates
+        d, k = coordinates.parameters_dim, coordinates.summaries_dim
+        self.register_buffer("location", u.mean(0))
+        self.register_buffer("scale", u.std(0).clamp_min(1e-12))
+        self.network = MLP(2 * d + k, 1, hidden, activation="silu", seed=seed)
+        last = [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)][-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def excess(self, u: Tensor, s: Tensor) -> Tensor:
+        """G with shape (n,)."""
+        v = self.coordinates.free(u, s)
+        return self.network(torch.cat((v, (u - self.location) / self.scale, s), 1))[:, 0]
+
+    def forward(self, u: Tensor, s: Tensor, log_prior: Tensor) -> Tensor:
+        """The log-ratio with shape (n,), given the prior's log density of u."""
+        return self.coordinates.log_normal(u, s) - log_prior + self.excess(u, s)
+
+    def potential(self, u: Tensor, s: Tensor) -> Tensor:
+        """The posterior's log density of u up to a constant in u, with shape (n,)."""
+        return self.coordinates.log_normal(u, s) + self.excess(u, s)
+
+
+def contrastive_loss(joint: Tensor, independent: Tensor, gamma: float) -> Tensor:
+    r"""The loss of contrastive NRE.
+
+    Args:
+        joint: h at the parameters that made x, with shape (n,).
+        independent: h at K parameters that did not, with shape (n, K). The first K - 1 stand beside the one that did.
+        gamma: Odds of a set that holds the right parameter, :math:`\gamma > 0`.
+
+    Returns:
+        The mean loss, with shape ().
+    """
+    k = independent.shape[1]
+    odds = math.log(gamma / k)
+    nobody = -softplus(odds + independent.logsumexp(1))
+    candidates = torch.cat((joint[:, None], independent[:, : k - 1]), 1)
+    somebody = odds + joint - softplus(odds + candidates.logsumexp(1))
+    return -(nobody.mean() + gamma * somebody.mean()) / (1 + gamma)
+
+
+@dataclass(frozen=True)
+class NRE(Method):
+    """Contrastive neural ratio estimation; see the module for the loss.
+
+    Args:
+        hidden: Widths of the network's hidden layers.
+        contrasts: K, parameters that compete for each x.
+        gamma: Odds that one of them made it.
+        batch_size: Simulations of a batch.
+        epochs: Most epochs to train.
+        learning_rate: AdamW's step size, which falls by a cosine.
+        weight_decay: AdamW's weight decay.
+        patience: Epochs without a better validation loss before training stops.
+        validation: Share of the simulations held out.
+        sampler: How the posterior is sampled.
+    """
+
+    hidden: tuple[int, ...] = (128, 128, 128)
+    contrasts: int = 20
+    gamma: float = 1.0
+    batch_size: int = 128
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    patience: int = 20
+    validation: float = 0.1
+    sampler: EnsembleSampler = field(default_factory=EnsembleSampler)
+
+    name = "nre"
+
+    def __post_init__(self) -> None:
+        if self.contrasts < 1:
+            raise ValueError(f"contrasts: expected a positive int; got {self.contrasts}")
+        if not self.gamma > 0:
+            raise ValueError(f"gamma: expected a positive number; got {self.gamma}")
+
+    def infer(self, question: Question) -> NREPosterior:
+        """Train on ``question.budget`` simulations from the prior."""
+        runs = question.runs()
+        theta, x = runs.valid()
+        coordinates = Coordinates(question.simulator, theta, x)
+        s = coordinates.summaries(x)
+        u = coordinates.transform.inv(theta)
+        log_prior = coordinates.log_prior(u)
+        ratio = LogRatio(coordinates, u, self.hidden, question.seed).to(question.device)
+
+        def loss(u: Tensor, s: Tensor, log_prior: Tensor, *, generator: torch.Generator) -> Tensor:
+            n = len(u)
+            k = min(self.contrasts, n - 1)
+            # rolled by distinct random offsets: nobody competes with itself or twice
+            offsets = torch.randperm(n - 1, generator=generator, device=u.device)[:k] + 1
+            rivals = (torch.arange(n, device=u.device)[:, None] + offsets) % n
+            rows = torch.cat((torch.arange(n, device=u.device)[:, None], rivals), 1).flatten()
+            h = ratio(u[rows], s.repeat_interleave(k + 1, 0), log_prior[rows]).reshape(n, k + 1)
+            return contrastive_loss(h[:, 0], h[:, 1:], self.gamma)
+
+        with track("training nre", total=self.epochs, show=question.progress) as bar:
+            history = train(
+                ratio,
+                loss,
+                [tuple(tensor.to(question.device) for tensor in (u, s, log_prior))],
+                validation=self.validation,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                patience=self.patience,
+                seed=question.seed,
+                progress=lambda epoch, figures: bar.update(1, **figures),
+            )
+        return NREPosterior(
+            question.simulator,
+            question.observed,
+            ratio=ratio.cpu().eval(),
+            candidates=u,
+            sampler=self.sampler,
+            method=self.name,
+            simulations=len(runs),
+            figures={
+                "failed_simulations": int(runs.failed.sum()),
+                "epochs": history.epochs,
+                "validation_loss": history.best,
+            },
+            warnings=["training stopped at a loss that was not finite"] if history.stopped == "non-finite" else [],
+        )
+
+
+class NREPosterior(Posterior):
+    """The prior times a learned ratio, sampled by MCMC; amortised over x, with an unnormalised density."""
+
+    def __init__(self, *args: Any, ratio: LogRatio, candidates: Tensor, sampler: EnsembleSampler, **about: Any) -> None:
+        super().__init__(*args, **about)
+        self.ratio = ratio
+        self.candidates = candidates
+        self.sampler = sampler
+
+    @torch.no_grad()
+    def _sample(self, n: int, x: Tensor, stream: Stream, progress: bool) -> Tensor:
+        coordinates = self.ratio.coordinates
+        generator = stream.torch()
+        s = coordinates.summaries(x)
+
+        def log_density(u: Tensor) -> Tensor:
+            given = s.repeat_interleave(u.shape[1], 0)
+            return self.ratio.potential(u.flatten(0, 1), given).reshape(u.shape[:2])
+
+        start = torch.stack([self._start(given, generator) for given in s])
+        draws, acceptance = self.sampler.sample(log_density, start, n, generator, progress)
+        self.figures["mcmc_acceptance"] = acceptance
+        return coordinates.transform(draws)
+
+    def _start(self, s: Tensor, generator: torch.Generator) -> Tensor:
+        """Walkers (W, d) by importance resampling; candidates come from the prior and from the regression."""
+        coordinates = self.ratio.coordinates
+        prior = self.candidates[: max(4000, 4 * self.sampler.walkers)]
+        given = s.expand(len(prior), -1)
+        normal = coordinates.bound(torch.randn(prior.shape, generator=generator), given)
+        u, given = torch.cat((prior, normal)), s.expand(2 * len(prior), -1)
+        # the mixture both halves were drawn from is the proposal
+        proposal = torch.logaddexp(coordinates.log_prior(u), coordinates.log_normal(u, given))
+        log_weight = torch.nan_to_num(self.ratio.potential(u, given) - proposal, nan=-torch.inf)
+        # tempered until the walkers are spread over enough candidates to move; the chain forgets the start
+        for _ in range(20):
+            weight = log_weight.softmax(0)
+            if 1 / weight.square().sum() >= self.sampler.walkers / 2:
+                break
+            log_weight = log_weight / 1.5
+        walkers = torch.multinomial(weight, self.sampler.walkers, replacement=True, generator=generator)
+        spread = u[walkers].std(0)
+        return u[walkers] + 0.01 * spread * torch.randn(u[walkers].shape, generator=generator)
+
+    @torch.no_grad()
+    def _potential(self, theta: Tensor, x: Tensor) -> Tensor:
+        coordinates = self.ratio.coordinates
+        s = coordinates.summaries(x[None]).expand(len(theta), -1)
+        inside, legal = coordinates.legal(theta)
+        u = coordinates.transform.inv(legal)
+        density = self.ratio.potential(u, s) - coordinates.transform.log_abs_det_jacobian(u, legal)
+        return torch.where(inside, density, -torch.inf)
