@@ -199,7 +199,7 @@ class _Rows:
         if failed.any():
             row = int(failed.nonzero()[0])
             logger.warning(
-                "%s: %d of %d simulations failed (%.2g %%) and are NaN or infinite, as runs.failed tells; row %d: %s",
+                "%s: %d of %d simulations failed (%.3g %%) and are NaN or infinite, as runs.failed tells; row %d: %s",
                 *(self.simulator.name, int(failed.sum()), n, 100 * float(failed.float().mean())),
                 *(row, runs.errors.get(row, "returned NaN or infinity")),
             )

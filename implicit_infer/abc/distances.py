@@ -42,14 +42,16 @@ class Distance:
             ValueError: If ``summarize`` returns something that is not one row per simulation.
         """
         valid = ~not_finite(x)
-        summaries = simulator.summarize(x[valid])
-        if summaries.ndim != 2 or len(summaries) != int(valid.sum()):
-            expected = f"({int(valid.sum())}, k)"
+        # where all failed, a row of ones tells how many summaries there are
+        finite = x[valid] if valid.any() else torch.ones_like(x[:1])
+        summaries = simulator.summarize(finite)
+        if summaries.ndim != 2 or len(summaries) != len(finite):
             raise ValueError(
-                f"{simulator.name}: expected summarize(x) of shape {expected}; got {tuple(summaries.shape)}"
+                f"{simulator.name}: expected summarize(x) of shape ({len(finite)}, k); got {tuple(summaries.shape)}"
             )
         features = summaries.new_full((len(x), summaries.shape[1]), torch.nan)
-        features[valid] = summaries
+        if valid.any():
+            features[valid] = summaries
         return features
 
     def fit(self, features: Tensor) -> Measure:

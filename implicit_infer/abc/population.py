@@ -25,6 +25,9 @@ from torch import Tensor
 PAIRS = 2**21
 """Pairs of points whose kernel is held in memory at once."""
 
+POINT = 1e-10
+"""Relative spread below which a population is one point: much less than float32 parameters can tell apart."""
+
 
 @dataclass(frozen=True)
 class Population:
@@ -100,7 +103,7 @@ def kernel_factor(population: Population, tolerance: float, kernel: str) -> Tens
         near, spread = population.take(population.distances <= tolerance).covariance()
         covariance = covariance + spread + torch.outer(near - mean, near - mean)
     scale = covariance.diagonal()
-    if not (scale > 0).any():
+    if not (scale > (POINT * (1 + mean.abs())) ** 2).any():
         return None
     for jitter in (0.0, 1e-10, 1e-8, 1e-6, 1e-4):
         factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag(jitter * scale.clamp_min(scale.mean())))

@@ -135,14 +135,14 @@ class SMCPosterior(ParticlePosterior):
             return self._particles
         return self._run(replace(self.question, observed=x, seed=seed, progress=False)).particles()
 
-    def _run(self, question: Question) -> _Run:
-        run = _Run(self.settings, question)
+    def _run(self, question: Question) -> Run:
+        run = Run(self.settings, question)
         run.all_generations()
         self.simulations += run.spent
         return run
 
 
-class _Run:
+class Run:
     """One run of the algorithm at one observation."""
 
     def __init__(self, settings: SMCABC, question: Question) -> None:
@@ -157,6 +157,7 @@ class _Run:
         self.population: Population
 
     def all_generations(self) -> None:
+        """Run until something stops it."""
         with track(self.settings.name, total=self.question.budget, show=self.question.progress) as bar:
             self._first_generation(bar)
             while not self.stopped:
