@@ -47,7 +47,7 @@ class Standardiser(nn.Module):
     def fit(cls, *samples: Tensor, robust: bool = False) -> Standardiser:
         """Fit to the rows of all ``samples`` together, each with shape (n, d), in their dtype and on their device.
 
-        Columns without spread (constant, or varying in the last digits only) are shifted and left unscaled.
+        Columns without spread (constant, or varying in the last digits only) are shifted, and scaled only so far that rounding stays below 1.
 
         Args:
             samples: Sets of samples of the same width.
@@ -65,7 +65,7 @@ class Standardiser(nn.Module):
             scale = torch.where(width > 0, width, scale)
         resolution = 8 * torch.finfo(rows.dtype).eps * exact.abs().amax(0)
         usable = torch.isfinite(scale) & (scale > resolution) & (scale > torch.finfo(rows.dtype).tiny)
-        scale = torch.where(usable, scale, 1.0)
+        scale = torch.where(usable, scale, resolution.clamp(min=1))
         return cls(location.to(rows.dtype), scale.to(rows.dtype), squash=robust)
 
     def forward(self, x: Tensor) -> Tensor:
