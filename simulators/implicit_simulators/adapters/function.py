@@ -1,0 +1,262 @@
+"""A Python function as a simulator: its randomness seeded, its failures caught row by row."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from implicit_simulators.adapters.prior import as_prior
+from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.streams import Stream
+
+logger = logging.getLogger(__name__)
+
+ARRAYS = ("auto", "torch", "numpy")
+RANDOM = ("seed", "generator", "rng")
+"""Keywords by which a function may ask for its random numbers: an int, a torch or a NumPy generator."""
+
+KEPT_FAILURES = 1000
+TRIALS = 20
+
+
+class Failure(NamedTuple):
+    """One row whose simulation raised.
+
+    Attributes:
+        theta: Its parameters, with shape (d,).
+        message: What was raised.
+    """
+
+    theta: Tensor
+    message: str
+
+
+class FunctionSimulator(Simulator):
+    r"""Wraps ``function``, which draws x given theta by any means.
+
+    **Randomness.** If the function has a keyword ``seed``, ``generator`` or ``rng``, it is given an int, a
+    ``torch.Generator`` or a ``numpy.random.Generator``. In any case it runs with the global generators of torch, NumPy
+    and ``random`` seeded from the stream of its block, and restored afterwards: a function that uses them is repeatable
+    as it is. (In one process: threads of the function's own that draw from them at the same time are not.)
+
+    **Failures.** A row that raises becomes NaN, is logged and is kept in ``failures``; the others go on. If a batched
+    function raises, its rows are simulated again one by one, each with random numbers of its own.
+
+    Args:
+        function: ``theta -> x``. Batched, from (n, d) to (n, \*event_shape); otherwise from (d,) to event_shape.
+            A number as the outcome of one row counts as a vector of length 1.
+        prior: See :func:`implicit_simulators.adapters.prior.as_prior`: a distribution, a list of scalar ones or a pair
+            (low, high) of arrays.
+        parameter_names: The d names; theta_1, ..., theta_d if None.
+        event_shape: Shape of one x; found by a trial run with draws from the prior if None.
+        batched: Whether the function takes many rows at once.
+        array: What the function is given: ``"torch"``, ``"numpy"``, or ``"auto"`` for torch if that works in the trial
+            run and NumPy if not.
+        differentiable: Whether gradients flow through the function (torch only); if not, it is given no graph.
+        observed: Data, with shape ``event_shape``, available as ``observation("observed")``.
+        summarize: Summary statistics, from (n, \*event_shape) to (n, k); x flattened if None.
+        name: Name in reports; the function's if None.
+
+    Attributes:
+        failures: The first 1000 rows that raised, each as (theta, message).
+        failed: How many rows raised in all.
+
+    Raises:
+        TypeError: If ``function`` is not callable, or ``prior`` is no distribution.
+        ValueError: If an argument does not fit the others, or the trial run raises for each of 20 draws of the prior.
+
+    Example:
+        >>> def toss(theta, seed):
+        ...     return np.random.default_rng(seed).binomial(100, theta)
+        >>> coin = FunctionSimulator(toss, prior=([0.0], [1.0]), parameter_names=["bias"], array="numpy")
+        >>> coin.simulate([[0.0], [1.0]], seed=0)
+        tensor([[  0.],
+                [100.]])
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        prior: Any,
+        *,
+        parameter_names: Any = None,
+        event_shape: Any = None,
+        batched: bool = True,
+        array: str = "auto",
+        differentiable: bool = False,
+        observed: Any = None,
+        summarize: Callable[[Tensor], Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f"function: expected a callable theta -> x; got {type(function).__name__}")
+        if summarize is not None and not callable(summarize):
+            raise TypeError(f"summarize: expected a callable or None; got {type(summarize).__name__}")
+        if array not in ARRAYS:
+            raise ValueError(f"array: expected one of {', '.join(ARRAYS)}; got {array!r}")
+        if differentiable and array == "numpy":
+            raise ValueError('differentiable: needs array="torch": gradients do not flow through NumPy')
+        self.function, self.batched, self.differentiable = function, batched, differentiable
+        self.prior = as_prior(prior)
+        d = self.prior.event_shape[0]
+        self.parameter_names = _names(parameter_names, d)
+        self.name = str(name or getattr(function, "__name__", type(function).__name__))
+        self.failures: list[Failure] = []
+        self.failed = 0
+        self._takes = _random_keyword(function)
+        self._summarize = summarize
+        if event_shape is not None:
+            self.event_shape = _shape(event_shape)  # which the trial run, if there is one, is held to
+        self.array = "torch" if differentiable else array
+        if event_shape is None or self.array == "auto":
+            self.array, self.event_shape = self._try(self.array)
+        self._observed = None if observed is None else self.check_observation(observed)
+        if self._observed is not None:
+            self.observations = ("observed",)  # type: ignore[misc]  # a class constant of models, but one user's data
+
+    def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
+        if not self.differentiable:
+            theta = theta.detach()
+        if not len(theta):
+            return theta.new_zeros((0, *self.event_shape))
+        if self.batched:
+            try:
+                return self._call(theta, stream.key, self.array)
+            except _WrongShapeError:
+                raise
+            except Exception as error:
+                logger.debug("%s raised %r; trying its %d rows one by one", self.name, error, len(theta))
+        return self._row_by_row(theta, stream)
+
+    def _row_by_row(self, theta: Tensor, stream: Stream) -> Tensor:
+        rows: list[Tensor] = []
+        messages: list[str] = []
+        for i in range(len(theta)):
+            try:
+                rows.append(self._call(theta[i : i + 1], Stream.of(stream.key, i, "simulate").key, self.array)[0])
+            except _WrongShapeError:
+                raise
+            except Exception as error:
+                rows.append(theta.new_full(self.event_shape, torch.nan))
+                messages.append(f"{type(error).__name__}: {error}")
+                if len(self.failures) < KEPT_FAILURES:
+                    self.failures.append(Failure(theta[i].detach().clone(), messages[-1]))
+        if messages:
+            self.failed += len(messages)
+            logger.warning("%s: %d of %d rows failed; first: %s", self.name, len(messages), len(theta), messages[0])
+        return torch.stack(rows)
+
+    def _call(self, theta: Tensor, key: int, array: str) -> Tensor:
+        r"""Run the function on rows (n, d), one at a time if it is not batched (n is then 1); (n, \*event_shape)."""
+        stream = Stream(key)
+        rows = theta.clone()  # the function may write into what it is given
+        given: Any = rows if array == "torch" else rows.detach().cpu().numpy()
+        with _seeded(stream):
+            raw = self.function(given if self.batched else given[0], **_random_argument(self._takes, stream, theta))
+        x = as_tensor(raw, f"outcome of {self.name}").to(device=theta.device, dtype=theta.dtype)
+        x = x if self.batched else x[None]
+        if x.ndim == 1 and len(x) == len(theta):
+            x = x[:, None]
+        expected = (len(theta), *getattr(self, "event_shape", x.shape[1:]))
+        if tuple(x.shape) != expected:
+            hint = "; a function of one row at a time needs batched=False" if self.batched else ""
+            raise _WrongShapeError(
+                f"function: {self.name} should give shape {expected}; it gave {tuple(x.shape)}{hint}"
+            )
+        return x
+
+    def _try(self, array: str) -> tuple[str, torch.Size]:
+        """What the function takes and the shape it gives, from the first draws of the prior that do not raise."""
+        errors: dict[str, Exception] = {}
+        for kind in ("torch", "numpy") if array == "auto" else (array,):
+            for trial in range(TRIALS):
+                theta = self.sample_prior(2 if self.batched else 1, seed=0, block=trial)
+                try:
+                    return kind, self._call(theta, trial, kind).shape[1:]
+                except _WrongShapeError:
+                    raise
+                except Exception as error:
+                    errors[kind] = error
+        said = "; ".join(f"given {kind}, {type(error).__name__}: {error}" for kind, error in errors.items())
+        raise ValueError(f"function: {self.name} raised for each of {TRIALS} draws of the prior ({said})")
+
+    def summarize(self, x: Tensor) -> Tensor:
+        """Summary statistics of ``x``, with shape (n, k): the user's, or x flattened.
+
+        Raises:
+            ValueError: If the user's function does not give n rows.
+        """
+        if self._summarize is None:
+            return super().summarize(x)
+        s = as_tensor(self._summarize(x), "outcome of summarize").to(x)
+        if not s.ndim or len(s) != len(x):
+            raise ValueError(f"summarize: expected {len(x)} rows of statistics; got shape {tuple(s.shape)}")
+        return s.reshape(len(x), -1)
+
+    def _observation(self, name: str) -> Tensor:
+        assert self._observed is not None  # the only name is listed with the data
+        return self._observed
+
+    def settings(self) -> dict[str, Any]:
+        """The function, by module and name, and how it is called."""
+        function = f"{getattr(self.function, '__module__', '?')}.{getattr(self.function, '__qualname__', self.name)}"
+        return {"function": function, "name": self.name, "batched": self.batched, "array": self.array}
+
+
+class _WrongShapeError(ValueError):
+    """A mistake in the program, which must be told, not a failed simulation."""
+
+
+@contextlib.contextmanager
+def _seeded(stream: Stream) -> Iterator[None]:
+    """Run with the global generators of torch (CPU), NumPy and ``random`` seeded from ``stream``; then restore them."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - the user's code may use it
+    with stream.forked():
+        np.random.seed([stream.key & 0xFFFFFFFF, stream.key >> 32])  # noqa: NPY002 - as above
+        random.seed(stream.key)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002 - as above
+            random.setstate(python_state)
+
+
+def _random_keyword(function: Callable[..., Any]) -> str | None:
+    """The first of ``seed``, ``generator`` and ``rng`` that ``function`` takes by name, beside its first argument."""
+    try:
+        arguments = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):  # a builtin without a signature
+        return None
+    by_name = {a.name for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)}
+    return next((keyword for keyword in RANDOM if keyword in by_name), None)
+
+
+def _random_argument(keyword: str | None, stream: Stream, theta: Tensor) -> dict[str, Any]:
+    if keyword is None:
+        return {}
+    if keyword == "seed":
+        return {"seed": stream.key % 2**32}  # what numpy.random.seed and C programs take
+    return {keyword: stream.torch(theta.device) if keyword == "generator" else stream.numpy()}
+
+
+def _names(names: Any, d: int) -> tuple[str, ...]:
+    if names is None:
+        return tuple(f"theta_{i + 1}" for i in range(d))
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"parameter_names: expected {d} strings; got {names!r}")
+    if len(set(names)) != d or len(names) != d:
+        raise ValueError(f"parameter_names: expected {d} different names, one for each parameter; got {list(names)}")
+    return tuple(names)
+
+
+def _shape(shape: Any) -> torch.Size:
+    size = torch.Size([shape]) if isinstance(shape, int) else torch.Size(shape)
+    return size or torch.Size([1])

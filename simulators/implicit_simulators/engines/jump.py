@@ -1,0 +1,171 @@
+r"""Exact Markov jump processes: reactions that each happen at a rate which depends on the counts of all species.
+
+In state x, reaction r waits an exponential time with rate :math:`h_r(x)` and then adds its column of changes to x.
+Gillespie's direct method draws the first of them at once:
+
+.. math:: \Delta t = -\log(u) / H, \quad H = \sum_r h_r(x), \quad P(r) = h_r(x) / H.
+
+The result is exact: there is no time step. The price is that every event is simulated, so the loop is compiled
+(:mod:`implicit_simulators.engines.jump_kernel`) and runs 64 rows side by side.
+
+References:
+    | Exact stochastic simulation of coupled chemical reactions (Gillespie, 1977)
+    | https://doi.org/10.1021/j100540a008
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+Propensities = Callable[..., tuple[float, ...]]
+"""The rates of all reactions, from the counts and parameters of one row, given one by one as floats."""
+
+
+def jump_process(propensities: Propensities, stoichiometry: Any) -> JumpProcess:
+    r"""A reaction network, ready to run; the same network is compiled once in a process.
+
+    Args:
+        propensities: A plain Python function ``(x_1, ..., x_k, p_1, ..., p_m) -> (h_1, ..., h_R)`` of k counts and m
+            parameters, all floats, that numba can compile: arithmetic, comparisons, conditional expressions. Rates must
+            not be negative, and a reaction that would take a count below zero must have rate zero there. ``math.log``
+            and its like work, but keep the loop from becoming vector code (about three times slower).
+        stoichiometry: What each reaction adds to each species: integers with shape (R, k).
+
+    Returns:
+        The process; see :class:`JumpProcess` for how to call it.
+
+    Raises:
+        TypeError: If ``propensities`` is not a function of positional arguments.
+        ValueError: If ``stoichiometry`` has another shape or is not integer, or the number of rates is not R.
+
+    Example:
+        >>> process = jump_process(lambda x, birth, death: (birth, death * x), [[1], [-1]])
+        >>> process.species, process.parameters, process.reactions
+        (1, 2, 2)
+    """
+    changes = np.asarray(stoichiometry)
+    if changes.ndim != 2 or not changes.size:
+        raise ValueError(f"stoichiometry: expected shape (R, k), a row for each reaction; got {changes.shape}")
+    if not np.issubdtype(changes.dtype, np.number) or not np.array_equal(changes, np.rint(changes)):
+        raise ValueError("stoichiometry: expected integers: jumps change counts by whole individuals")
+    return _process(propensities, tuple(tuple(int(change) for change in row) for row in changes))
+
+
+@lru_cache(maxsize=64)
+def _process(propensities: Propensities, stoichiometry: tuple[tuple[int, ...], ...]) -> JumpProcess:
+    return JumpProcess(propensities, stoichiometry)
+
+
+class JumpProcess:
+    """A reaction network as a function from parameters and initial counts to trajectories.
+
+    Args:
+        propensities: As for :func:`jump_process`.
+        stoichiometry: Changes as a tuple of R tuples of k ints.
+        lanes: Rows that run side by side, from 8 to 64 in steps of 8; results do not depend on it.
+    """
+
+    def __init__(
+        self, propensities: Propensities, stoichiometry: tuple[tuple[int, ...], ...], lanes: int | None = None
+    ) -> None:
+        if lanes is not None and lanes not in range(8, 65, 8):
+            raise ValueError(f"lanes: expected a multiple of 8 from 8 to 64; got {lanes}")
+        self.propensities, self.stoichiometry, self._lanes = propensities, stoichiometry, lanes
+        self.reactions, self.species = len(stoichiometry), len(stoichiometry[0])
+        self.parameters = _count_arguments(propensities) - self.species
+        if self.parameters < 0:
+            raise ValueError(f"propensities: expected at least {self.species} arguments, one for each species")
+        rates = propensities(*[1.0] * (self.species + self.parameters))
+        if not isinstance(rates, tuple) or len(rates) != self.reactions:
+            got = f"{len(rates)}" if isinstance(rates, tuple) else type(rates).__name__
+            raise ValueError(f"propensities: expected a tuple of {self.reactions} rates, one a reaction; got {got}")
+
+    def __call__(
+        self,
+        parameters: Any,
+        initial: Any,
+        times: Any,
+        key: int,
+        max_events: int = 1_000_000,
+        first_row: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Simulate one trajectory for each row, with the interpreter lock released.
+
+        A row's random numbers come from a counter-based generator at (key; event, row): its trajectory depends on its
+        parameters, its initial counts, the key and its number, and not on the other rows. Rows [a, b) simulated alone
+        with ``first_row=a`` are bit for bit what they are within a larger batch.
+
+        Args:
+            parameters: Shape (n, m).
+            initial: Counts at ``times[0]``, with shape (n, k).
+            times: Increasing times at which counts are wanted, with shape (T,).
+            key: Key of the random numbers, in [0, 2**64).
+            max_events: Events after which a row counts as failed: populations can explode, and the events of one such
+                row would outnumber those of all others.
+            first_row: Number of the first row.
+
+        Returns:
+            ``states`` (n, T, k) float64 and ``events`` (n,) int64, the events until each row ended. ``states[:, 0]`` is
+            ``initial``. **A row that reaches** ``max_events`` **, or a negative or undefined rate, is NaN from there
+            on**: a failed simulation, never one frozen in its last state, which would pass for data.
+
+        Raises:
+            ValueError: If an argument has another shape or is out of range.
+        """
+        parameters = _matrix(parameters, "parameters", self.parameters)
+        initial = _matrix(initial, "initial", self.species)
+        n = len(parameters)
+        if len(initial) != n:
+            raise ValueError(f"initial: expected {n} rows, as parameters has; got {len(initial)}")
+        times = np.ascontiguousarray(times, dtype=np.float64)
+        if times.ndim != 1 or not len(times) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
+            raise ValueError(f"times: expected finite, increasing numbers with shape (T,); got shape {times.shape}")
+        key = _integer(key, "key", 0, 2**64 - 1)
+        max_events = _integer(max_events, "max_events", 1, 2**32 - 1)
+        first_row = _integer(first_row, "first_row", 0, 2**32 - n)
+
+        states = np.empty((n, len(times), self.species))
+        events = np.zeros(n, dtype=np.int64)
+        if len(times) == 1:
+            states[:, 0] = initial
+        elif n:
+            k0, k1 = np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)
+            self._kernel(parameters, initial, times, k0, k1, first_row, max_events, states, events)
+        return states, events
+
+    @cached_property
+    def _kernel(self) -> Any:
+        """The compiled loop; numba is imported, and compiles for some seconds, at the first call."""
+        from implicit_simulators.engines.jump_kernel import LANES, compile_kernel
+
+        return compile_kernel(self.propensities, self.stoichiometry, self.parameters, self._lanes or LANES)
+
+
+def _count_arguments(function: Propensities) -> int:
+    try:
+        arguments = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"propensities: expected a Python function; got {type(function).__name__}") from error
+    if any(a.kind not in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD) for a in arguments):
+        raise TypeError("propensities: expected positional arguments only, the counts and then the parameters")
+    return len(arguments)
+
+
+def _matrix(value: Any, name: str, columns: int) -> np.ndarray:
+    value = np.ascontiguousarray(value, dtype=np.float64)
+    if value.ndim != 2 or value.shape[1] != columns:
+        raise ValueError(f"{name}: expected shape (n, {columns}); got {value.shape}")
+    return value
+
+
+def _integer(value: Any, name: str, low: int, high: int) -> int:
+    value = operator.index(value)
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected an int in [{low}, {high}]; got {value}")
+    return value
