@@ -137,6 +137,7 @@ def test_all_particles_are_within_the_last_tolerance():
 def test_stops_at_a_tolerance():
     posterior = SMCABC(tolerance=0.5).infer(ask(50_000))
     assert posterior.figures["tolerance"] == 0.5
+    assert posterior.figures["particles"] == 500  # a finished generation, though its last batch gave more
     assert posterior.simulations < 50_000
     assert posterior.warnings == [
         f"stopped after {posterior.simulations} of 50000 simulations: the tolerance of 0.5 is reached"
@@ -222,12 +223,13 @@ def test_seeds_repeat_and_workers_do_not_matter():
 
 def test_no_noise_is_used_twice():
     """The bank, the moves and their simulations come from streams of their own."""
-    seen = []
+    seen, moved = [], []
 
     class Noise(GaussianLinear):
         def _simulate(self, theta, stream):
             x = super()._simulate(theta, stream)
             seen.append(x - theta)
+            moved.append(theta)
             return x
 
     simulator = Noise(dim=2)
@@ -236,6 +238,7 @@ def test_no_noise_is_used_twice():
     starts = torch.stack([noise[0] for noise in seen])
     # float32 sums round differently: noise that was replayed would agree to about 1e-7
     assert (torch.cdist(starts, starts) + torch.eye(len(starts)) > 1e-5).all()
+    assert len(torch.cat(moved).unique(dim=0)) == 2000
 
 
 def test_the_first_generation_comes_from_the_bank():
