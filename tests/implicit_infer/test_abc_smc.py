@@ -11,6 +11,7 @@ from torch.distributions import Independent, Uniform
 
 from implicit_infer.abc import SMCABC, RejectionABC
 from implicit_infer.abc.distances import robust_scale
+from implicit_infer.abc.population import Population
 from implicit_infer.abc.smc import Run
 from implicit_infer.posteriors.method import Question
 from implicit_infer.simulate import simulate
@@ -221,9 +222,16 @@ def test_seeds_repeat_and_workers_do_not_matter():
     assert not torch.equal(one.theta, other.theta)
 
 
-def test_no_noise_is_used_twice():
+def test_no_noise_is_used_twice(monkeypatch):
     """The bank, the moves and their simulations come from streams of their own."""
-    seen, moved = [], []
+    seen, moved, keys = [], [], []
+    propose = Population.propose
+
+    def listened(population, n, factor, generator):
+        keys.append(generator.initial_seed())
+        return propose(population, n, factor, generator)
+
+    monkeypatch.setattr(Population, "propose", listened)
 
     class Noise(GaussianLinear):
         def _simulate(self, theta, stream):
@@ -239,6 +247,7 @@ def test_no_noise_is_used_twice():
     # float32 sums round differently: noise that was replayed would agree to about 1e-7
     assert (torch.cdist(starts, starts) + torch.eye(len(starts)) > 1e-5).all()
     assert len(torch.cat(moved).unique(dim=0)) == 2000
+    assert len(set(keys)) == len(keys) > 1
 
 
 def test_the_first_generation_comes_from_the_bank():
@@ -306,4 +315,4 @@ def test_works_in_the_diagnostics_of_sbi():
     ranks, averaged = run_sbc(theta, x, posterior, num_posterior_samples=30, show_progress_bar=False)
     assert ranks.shape == averaged.shape == (10, 2)
     coverage, _ = run_tarp(theta, x, posterior, num_posterior_samples=30, show_progress_bar=False, num_bins=5)
-    assert coverage[-1] == 1
+    assert float(coverage[-1]) == pytest.approx(1)
