@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from implicit_infer.catalogue import resolve_method
@@ -79,12 +79,13 @@ def compare(
     budgets: int | Sequence[int] = (1_000, 10_000),
     repeats: int = 3,
     *,
-    out: str | Path,
+    out: str | os.PathLike[str],
     seed: int = 0,
     workers: int = 1,
     device: str = "cpu",
     reference: Literal["auto"] | Any | None = "auto",
     draws: int = 1000,
+    predictive: int = 500,
     progress: bool = True,
 ) -> Comparison:
     """Ask many methods the same question at the same budget, and say how far each is from the truth.
@@ -108,6 +109,7 @@ def compare(
         reference: Draws from the true posterior with shape (n, d); "auto" takes the exact posterior or NUTS where the
             simulator has one; None goes without.
         draws: Posterior draws of each method that are kept and scored.
+        predictive: How many of them are simulated again for the predictive check, which the budget does not count.
         progress: Whether to show progress.
 
     Returns:
@@ -118,6 +120,7 @@ def compare(
             is not positive, the device is not there, or ``out`` belongs to another question; before anything runs.
         TypeError: If an argument is of the wrong kind.
     """
+    from implicit_infer.compare.folder import Folder
     from implicit_infer.compare.plan import Plan
     from implicit_infer.compare.run_all import run_all
 
@@ -131,5 +134,6 @@ def compare(
         device=device,
         reference=reference,
         draws=draws,
+        predictive=predictive,
     )
-    return run_all(plan, Path(out), workers=check_count(workers, "workers"), progress=progress)
+    return run_all(plan, Folder(out), workers=check_count(workers, "workers"), progress=progress)
