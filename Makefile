@@ -58,7 +58,8 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format
 
 bench: $(INSTALLED) ## Run every benchmarks/bench_*.py
-	$(BIN)/pytest benchmarks -o python_files='bench_*.py' --benchmark-only
+	$(PYTEST) benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-only \
+		--benchmark-group-by=func --benchmark-columns=min,median,max,rounds
 
 docs: $(INSTALLED) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
