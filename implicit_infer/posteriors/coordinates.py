@@ -8,10 +8,10 @@ Three maps, each invertible in theta at a given x:
     v = L^{-1} (u - A s - b),
 
 where T is the bijection of the prior's support, so that no method can put mass outside it, and
-:math:`u \approx A s + b` is the ridge regression of u on s with residual covariance :math:`L L^\top`. A network then learns how v differs from a
-standard normal given s, which is nothing at all in a linear Gaussian model. The regression is the one that adjusts ABC
-samples (Beaumont et al., 2002); here it is only a choice of coordinates, undone exactly, and costs no accuracy where it
-explains nothing.
+:math:`u \approx A s + b` is the ridge regression of u on s with residual covariance :math:`L L^\top`. A network then
+learns how v differs from a standard normal given s, which is nothing at all in a linear Gaussian model. The regression
+is the one that adjusts ABC samples (Beaumont et al., 2002); here it is only a choice of coordinates, undone exactly,
+and costs no accuracy where it explains nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Coordinates(nn.Module):
     slope: Tensor
     intercept: Tensor
     spread: Tensor
+    whiten: Tensor
 
     def __init__(self, simulator: Simulator, theta: Tensor, x: Tensor, ridge: float = 1e-4) -> None:
         super().__init__()
@@ -67,7 +68,8 @@ class Coordinates(nn.Module):
         # a floor for parameters that the summaries determine exactly, or that do not vary
         scale = covariance.diagonal().clamp_min(1e-12)
         spread = torch.linalg.cholesky(covariance + 1e-6 * scale.diag())
-        for name, value in (("slope", slope), ("intercept", intercept), ("spread", spread)):
+        whiten = torch.linalg.inv(spread)
+        for name, value in (("slope", slope), ("intercept", intercept), ("spread", spread), ("whiten", whiten)):
             self.register_buffer(name, value.to(theta.dtype))
         self.explained = 1 - (residual.var(0) / u.var(0).clamp_min(1e-30))
 
@@ -81,14 +83,18 @@ class Coordinates(nn.Module):
         """k, the width of s."""
         return self.slope.shape[1]
 
+    @property
+    def log_volume(self) -> Tensor:
+        r""":math:`\log \det L`, with shape ()."""
+        return self.spread.diagonal().log().sum()
+
     def summaries(self, x: Tensor) -> Tensor:
         r"""S with shape (n, k) for x with shape (n, \*event_shape)."""
         return self.standardise(self.simulator.summarize(x).to(self.slope))
 
     def free(self, u: Tensor, s: Tensor) -> Tensor:
         """V with shape (n, d) for u with shape (n, d) and s with shape (n, k)."""
-        centred = u - s @ self.slope.T - self.intercept
-        return torch.linalg.solve_triangular(self.spread, centred.T, upper=False).T
+        return (u - s @ self.slope.T - self.intercept) @ self.whiten.T
 
     def bound(self, v: Tensor, s: Tensor) -> Tensor:
         """U for v and s: the inverse of ``free``."""
@@ -97,7 +103,7 @@ class Coordinates(nn.Module):
     def log_det(self, theta: Tensor) -> Tensor:
         r""":math:`\log |\det \partial v / \partial \theta|`, with shape (n,)."""
         u = self.transform.inv(theta)
-        return -self.transform.log_abs_det_jacobian(u, theta) - self.spread.diagonal().log().sum()
+        return -self.transform.log_abs_det_jacobian(u, theta) - self.log_volume
 
     def legal(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Which rows lie in the prior's support, and theta with the others moved there: every map is defined."""
@@ -108,8 +114,7 @@ class Coordinates(nn.Module):
     def log_normal(self, u: Tensor, s: Tensor) -> Tensor:
         r"""The density of u under the regression, :math:`\log N(u; A s + b, L L^\top)`, with shape (n,)."""
         v = self.free(u, s)
-        constant = 0.5 * math.log(2 * math.pi) * v.shape[1] + self.spread.diagonal().log().sum()
-        return -0.5 * v.square().sum(1) - constant
+        return -0.5 * v.square().sum(1) - 0.5 * math.log(2 * math.pi) * v.shape[1] - self.log_volume
 
     def log_prior(self, u: Tensor) -> Tensor:
         """The prior's density of u, with shape (n,)."""

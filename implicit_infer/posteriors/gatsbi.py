@@ -93,6 +93,12 @@ class GATSBI(Method):
 
     name = "gatsbi"
 
+    def __post_init__(self) -> None:
+        ratio_loss(self.ratio_loss)
+        generator_loss(self.generator_loss)
+        if self.penalty is not None and self.penalty not in PENALTIES:
+            raise ValueError(f"penalty: expected one of {', '.join(PENALTIES)} or None; got {self.penalty!r}")
+
     def infer(self, question: Question) -> GATSBIPosterior:
         """Train on ``question.budget`` simulations from the prior."""
         runs = question.runs()

@@ -12,9 +12,14 @@ parameters be independent of x, and in another let the last one have made it:
 K = 1, γ = 1 is the binary classifier of NRE-A; γ → ∞ is the multiclass NRE-B, whose h is free by any function of x,
 where here the ratio is normalised at the optimum.
 
-The network is given a head start: :math:`h = \log N(u; A s + b, \Sigma) - \log p(u) + g(v, u, s)`, the log-ratio of the
-linear Gaussian regression of ``coordinates`` plus what a network g adds. The posterior's potential in unconstrained
-space is then :math:`\log N(u; A s + b, \Sigma) + g`.
+The network is a normal density with a correction,
+
+.. math:: h = \log N(u; m(s), \Sigma(s)) - \log p(u) + g(w, s), \quad w = \Sigma(s)^{-1/2} (u - m(s)),
+
+where m and :math:`\Sigma` are one network of x, g another, and both are trained by the loss above alone. They start
+at zero, where m and :math:`\Sigma` are the linear regression of ``coordinates``: a plain network of
+:math:`(\theta, x)` finds it hard to be sharp where the posterior is narrow. The posterior's potential in unconstrained
+space is :math:`\log N + g`.
 
 References:
     | Contrastive neural ratio estimation (Miller, Weniger & Forré, 2022)
@@ -46,41 +51,53 @@ from implicit_simulators import Stream
 
 
 class LogRatio(nn.Module):
-    """The network h(u, s) of the module's docstring.
+    """The network h of the module's docstring.
 
     Args:
         coordinates: Where u, v and s live.
-        u: Unconstrained parameters of the simulations, with shape (n, d): their moments standardise g's input.
-        hidden: Widths of g's hidden layers.
-        seed: Seed of the initial weights. The last layer starts at zero, so that training starts from the regression.
+        hidden: Widths of the hidden layers of both networks.
+        seed: Seed of the initial weights. The last layers start at zero, so that training starts from the regression.
     """
 
-    location: Tensor
-    scale: Tensor
-
-    def __init__(self, coordinates: Coordinates, u: Tensor, hidden: tuple[int, ...], seed: int) -> None:
+    def __init__(self, coordinates: Coordinates, hidden: tuple[int, ...], seed: int) -> None:
         super().__init__()
         self.coordinates = coordinates
         d, k = coordinates.parameters_dim, coordinates.summaries_dim
-        self.register_buffer("location", u.mean(0))
-        self.register_buffer("scale", u.std(0).clamp_min(1e-12))
-        self.network = MLP(2 * d + k, 1, hidden, activation="silu", seed=seed)
-        last = [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)][-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    def excess(self, u: Tensor, s: Tensor) -> Tensor:
-        """G with shape (n,)."""
-        v = self.coordinates.free(u, s)
-        return self.network(torch.cat((v, (u - self.location) / self.scale, s), 1))[:, 0]
-
-    def forward(self, u: Tensor, s: Tensor, log_prior: Tensor) -> Tensor:
-        """The log-ratio with shape (n,), given the prior's log density of u."""
-        return self.coordinates.log_normal(u, s) - log_prior + self.excess(u, s)
+        self.d = d
+        self.head = MLP(k, 2 * d + d * (d - 1) // 2, hidden, activation="silu", seed=seed)
+        self.body = MLP(d + k, 1, hidden, activation="silu", seed=seed + 1)
+        for network in (self.head, self.body):
+            last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def potential(self, u: Tensor, s: Tensor) -> Tensor:
-        """The posterior's log density of u up to a constant in u, with shape (n,)."""
-        return self.coordinates.log_normal(u, s) + self.excess(u, s)
+        """The posterior's log density of u up to a function of x.
+
+        Args:
+            u: Unconstrained parameters with shape (B, W, d): W for each observation.
+            s: Summaries with shape (B, k).
+
+        Returns:
+            Values with shape (B, W).
+        """
+        _, count, d = u.shape
+        location, log_diagonal, lower = self.head(s).split((d, d, d * (d - 1) // 2), 1)
+        given = s[:, None].expand(-1, count, -1)
+        v = u @ self.coordinates.whiten.T + (self.coordinates.free(torch.zeros_like(location), s) - location)[:, None]
+        precision = torch.diag_embed(log_diagonal.exp())
+        row, column = torch.tril_indices(d, d, -1, device=u.device)
+        precision[:, row, column] = lower
+        w = v @ precision.transpose(1, 2)
+        normaliser = log_diagonal.sum(1) - self.coordinates.log_volume - 0.5 * math.log(2 * math.pi) * d
+        log_normal = normaliser[:, None] - 0.5 * w.square().sum(2)
+        # far from the posterior the normal has decided, and the body need not extrapolate
+        features = torch.cat((8 * torch.tanh(w / 8), given), 2)
+        return log_normal + self.body(features)[..., 0]
+
+    def forward(self, u: Tensor, s: Tensor, log_prior: Tensor) -> Tensor:
+        """The log-ratio with shape (B, W), given the prior's log density of u with that shape."""
+        return self.potential(u, s) - log_prior
 
 
 def contrastive_loss(joint: Tensor, independent: Tensor, gamma: float) -> Tensor:
@@ -119,14 +136,14 @@ class NRE(Method):
         sampler: How the posterior is sampled.
     """
 
-    hidden: tuple[int, ...] = (128, 128, 128)
-    contrasts: int = 20
+    hidden: tuple[int, ...] = (64, 64)
+    contrasts: int = 32
     gamma: float = 1.0
     batch_size: int = 128
     epochs: int = 100
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
-    patience: int = 20
+    patience: int = 15
     validation: float = 0.1
     sampler: EnsembleSampler = field(default_factory=EnsembleSampler)
 
@@ -146,7 +163,7 @@ class NRE(Method):
         s = coordinates.summaries(x)
         u = coordinates.transform.inv(theta)
         log_prior = coordinates.log_prior(u)
-        ratio = LogRatio(coordinates, u, self.hidden, question.seed).to(question.device)
+        ratio = LogRatio(coordinates, self.hidden, question.seed).to(question.device)
 
         def loss(u: Tensor, s: Tensor, log_prior: Tensor, *, generator: torch.Generator) -> Tensor:
             n = len(u)
@@ -154,8 +171,8 @@ class NRE(Method):
             # rolled by distinct random offsets: nobody competes with itself or twice
             offsets = torch.randperm(n - 1, generator=generator, device=u.device)[:k] + 1
             rivals = (torch.arange(n, device=u.device)[:, None] + offsets) % n
-            rows = torch.cat((torch.arange(n, device=u.device)[:, None], rivals), 1).flatten()
-            h = ratio(u[rows], s.repeat_interleave(k + 1, 0), log_prior[rows]).reshape(n, k + 1)
+            rows = torch.cat((torch.arange(n, device=u.device)[:, None], rivals), 1)
+            h = ratio(u[rows], s, log_prior[rows])
             return contrastive_loss(h[:, 0], h[:, 1:], self.gamma)
 
         with track("training nre", total=self.epochs, show=question.progress) as bar:
@@ -203,13 +220,8 @@ class NREPosterior(Posterior):
         coordinates = self.ratio.coordinates
         generator = stream.torch()
         s = coordinates.summaries(x)
-
-        def log_density(u: Tensor) -> Tensor:
-            given = s.repeat_interleave(u.shape[1], 0)
-            return self.ratio.potential(u.flatten(0, 1), given).reshape(u.shape[:2])
-
         start = torch.stack([self._start(given, generator) for given in s])
-        draws, acceptance = self.sampler.sample(log_density, start, n, generator, progress)
+        draws, acceptance = self.sampler.sample(lambda u: self.ratio.potential(u, s), start, n, generator, progress)
         self.figures["mcmc_acceptance"] = acceptance
         return coordinates.transform(draws)
 
@@ -222,7 +234,7 @@ class NREPosterior(Posterior):
         u, given = torch.cat((prior, normal)), s.expand(2 * len(prior), -1)
         # the mixture both halves were drawn from is the proposal
         proposal = torch.logaddexp(coordinates.log_prior(u), coordinates.log_normal(u, given))
-        log_weight = torch.nan_to_num(self.ratio.potential(u, given) - proposal, nan=-torch.inf)
+        log_weight = torch.nan_to_num(self.ratio.potential(u[None], s[None])[0] - proposal, nan=-torch.inf)
         # tempered until the walkers are spread over enough candidates to move; the chain forgets the start
         for _ in range(20):
             weight = log_weight.softmax(0)
@@ -236,8 +248,9 @@ class NREPosterior(Posterior):
     @torch.no_grad()
     def _potential(self, theta: Tensor, x: Tensor) -> Tensor:
         coordinates = self.ratio.coordinates
-        s = coordinates.summaries(x[None]).expand(len(theta), -1)
         inside, legal = coordinates.legal(theta)
         u = coordinates.transform.inv(legal)
-        density = self.ratio.potential(u, s) - coordinates.transform.log_abs_det_jacobian(u, legal)
+        density = self.ratio.potential(u[None], coordinates.summaries(x[None]))[
+            0
+        ] - coordinates.transform.log_abs_det_jacobian(u, legal)
         return torch.where(inside, density, -torch.inf)

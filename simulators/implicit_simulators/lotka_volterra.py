@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.distributions import LogNormal
 
 from implicit_simulators.base import Simulator
+from implicit_simulators.engines.noise import row_normal
 from implicit_simulators.engines.ode import rk4, rk4_sensitivities
 from implicit_simulators.priors import Product, TruncatedNormal
 from implicit_simulators.streams import Stream
@@ -89,14 +90,17 @@ class LotkaVolterra(Simulator):
         )
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        generator = stream.torch(theta.device)
+        theta = theta if self.differentiable else theta.detach()
         if self.dynamics == "ode":
-            log_populations = self._ode(theta)
+            populations = self._ode(theta).exp()
+        elif self.dynamics == "sde":
+            populations = self._sde(theta, stream.torch(theta.device))
         else:
-            populations = self._sde(theta, generator) if self.dynamics == "sde" else self._jump(theta, stream)
-            log_populations = populations.log()
-        noise = torch.randn(log_populations.shape, generator=generator, device=theta.device, dtype=theta.dtype)
-        return torch.exp(log_populations + theta[:, None, 6:8] * noise)
+            populations = self._jump(theta, stream)
+        # a stream of its own: a row's errors do not depend on how much noise other rows took
+        generator = Stream.of(stream.key, role="observe").torch(theta.device)
+        noise = row_normal(populations.shape, generator, theta.dtype)
+        return populations * torch.exp(theta[:, None, 6:8] * noise)
 
     def _ode(self, theta: Tensor) -> Tensor:
         """Log populations with shape (n, 21, 2): in logs they stay positive, and are no stiffer than the rates."""
@@ -143,8 +147,22 @@ class LotkaVolterra(Simulator):
         return torch.as_tensor(states / self.system_size, dtype=theta.dtype).to(theta.device)
 
     def summarize(self, x: Tensor) -> Tensor:
-        """Log pelts, with shape (n, 42); below ten pelts and above a billion, populations are not told apart."""
-        return x.clamp(1e-2, 1e6).log().reshape(len(x), -1)
+        r"""Log pelts and an integral-matching fit of the differential equations, with shape (n, 52).
+
+        Integrated, :math:`\log u(t) = \log u_0 + \alpha t - \beta \int_0^t v` is linear in its unknowns. For each
+        species the regression of the log pelts on t and on the trapezoidal integral of the other species' pelts gives
+        three coefficients and the log of the residual standard deviation, beside the log of the whole integral.
+
+        Below ten pelts and above a billion, populations are not told apart.
+
+        References:
+            | Optimal rate of direct estimators in systems of ordinary differential equations linear in functions of
+              the parameters (Dattner & Klaassen, 2015)
+            | https://doi.org/10.1214/15-EJS1053
+        """
+        logs = x.clamp(1e-2, 1e6).log()
+        fits = [_integral_matching(logs[:, :, i], logs[:, :, 1 - i].exp()) for i in (0, 1)]
+        return torch.cat((logs.flatten(1), *fits), 1)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
         r"""The log likelihood under ``dynamics="ode"``, with shape (n,), differentiable in theta.
@@ -182,6 +200,21 @@ class LotkaVolterra(Simulator):
             return {"dynamics": "ode", "substeps": self.substeps}
         settings: dict[str, Any] = {"dynamics": self.dynamics, "system_size": self.system_size}
         return settings | ({"substeps": self.substeps} if self.dynamics == "sde" else {"max_events": self.max_events})
+
+
+def _integral_matching(logs: Tensor, other: Tensor) -> Tensor:
+    """Regress log pelts (n, T) on time and on the integral of the other species' pelts (n, T): five numbers each."""
+    n, count = logs.shape
+    integral = torch.nn.functional.pad((other[:, 1:] + other[:, :-1]).cumsum(1) / 2, (1, 0))
+    total = integral[:, -1:]
+    time = torch.linspace(0, 1, count, dtype=torch.float64, device=logs.device).expand(n, count)
+    design = torch.stack((torch.ones_like(time), time, (integral / total).double()), 2)
+    # the ridge decides where a constant population makes the two regressors one
+    gram = design.mT @ design + 1e-4 * torch.eye(3, dtype=torch.float64, device=logs.device)
+    coefficients = torch.linalg.solve(gram, design.mT @ logs.double()[..., None])
+    residual = logs.double() - (design @ coefficients)[..., 0]
+    spread = (residual.std(1, keepdim=True) + 1e-3).log()
+    return torch.cat((coefficients[..., 0], spread, total.double().log()), 1).to(logs.dtype)
 
 
 class _Solution(torch.autograd.Function):
