@@ -58,7 +58,7 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format
 
 bench: $(INSTALLED) ## Run every benchmarks/bench_*.py
-	$(PYTEST) benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-only \
+	$(PYTEST) benchmarks -o python_files='bench_*.py' --benchmark-only \
 		--benchmark-group-by=func --benchmark-columns=min,median,max,rounds
 
 docs: $(INSTALLED) ## Build the documentation into site/

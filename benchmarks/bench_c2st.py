@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from implicit_infer.diagnose.c2st import c2st
 
 
-def bench_c2st(benchmark: BenchmarkFixture) -> None:
+def test_c2st(benchmark: BenchmarkFixture) -> None:
     """Eight parameters, one standard deviation apart in one of them."""
     generator = torch.Generator().manual_seed(0)
     p, q = torch.randn(2, 1000, 8, generator=generator)

@@ -14,7 +14,7 @@ BATCH, WIDTH = 256, 20
 
 
 @pytest.mark.parametrize("name", ["none", *PENALTIES])
-def bench_critic_step(benchmark: BenchmarkFixture, name: str) -> None:
+def test_critic_step(benchmark: BenchmarkFixture, name: str) -> None:
     """One forward and backward pass of a critic with two hidden layers of 128 units."""
     generator = torch.Generator().manual_seed(0)
     real, fake = torch.randn(2, BATCH, WIDTH, generator=generator)

@@ -18,12 +18,12 @@ def _time_one_block(benchmark: BenchmarkFixture, simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("name", SIMULATORS)
-def bench_one_block(benchmark: BenchmarkFixture, name: str) -> None:
+def test_one_block(benchmark: BenchmarkFixture, name: str) -> None:
     """One block with the simulator's own settings."""
     _time_one_block(benchmark, SIMULATORS[name]())
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def bench_lotka_volterra(benchmark: BenchmarkFixture, dynamics: str) -> None:
+def test_lotka_volterra(benchmark: BenchmarkFixture, dynamics: str) -> None:
     """One block of each engine: an ordinary and a stochastic differential equation, and exact jumps."""
     _time_one_block(benchmark, LotkaVolterra(dynamics=dynamics))

@@ -148,13 +148,21 @@ GLOBAL_STATE = {
 }
 """What belongs to the user's program."""
 
-RESTORED = "inside torch.random.fork_rng, which puts the generator back"
+RESTORED = "the caller's generators are put back right after"
+WORKER = "in a worker process, which is ours"
+SENT = "in a worker process, of what its own parent sent; never a file"
 ALLOWED = {
     ("implicit_simulators/streams.py", "torch.default_generator.manual_seed"): RESTORED,
     ("implicit_simulators/priors.py", "torch.default_generator.manual_seed"): RESTORED,
     ("implicit_estimators/seeds.py", "torch.default_generator.manual_seed"): RESTORED,
-    ("implicit_infer/executors.py", "torch.set_num_threads"): "in a worker process, which is ours",
-    ("implicit_infer/executors.py", "pickle.loads"): "in a worker process, of what its parent just sent; never a file",
+    ("implicit_simulators/adapters/function.py", "torch.default_generator.manual_seed"): RESTORED,
+    ("implicit_simulators/adapters/function.py", "numpy.random.seed"): RESTORED,
+    ("implicit_simulators/adapters/function.py", "numpy.random.set_state"): RESTORED,
+    ("implicit_simulators/adapters/function.py", "random.seed"): RESTORED,
+    ("implicit_infer/executors.py", "torch.set_num_threads"): WORKER,
+    ("implicit_infer/executors.py", "pickle.loads"): SENT,
+    ("implicit_infer/compare/jobs.py", "torch.set_num_threads"): WORKER,
+    ("implicit_infer/compare/jobs.py", "pickle.loads"): SENT,
 }
 """Where it is done all the same, and why no user notices."""
 
