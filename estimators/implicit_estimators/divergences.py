@@ -20,7 +20,7 @@ cannot be negative, and the critic is 0 where p = q. Compared with the table of 
 
 Exponentials above the range of the dtype go on along their tangent (:func:`exp_minus_one`), so that values and
 gradients stay finite and keep their sign at :math:`|\log r| = 100` in float32. Below 60 (float32) or 482 (float64) in
-the exponent they are exact.
+the exponent they are exact, and below half of that where a square is involved (Pearson).
 
 References:
     | f-GAN: Training Generative Neural Samplers using Variational Divergence Minimization (Nowozin et al., 2016)
@@ -41,13 +41,21 @@ from torch.nn.functional import logsigmoid
 LOG2 = math.log(2.0)
 
 
-def exp_minus_one(x: Tensor) -> Tensor:
-    r""":math:`e^x - 1`, continued by its tangent from the limit on, where :math:`e^x` nears the end of the dtype.
+def exp_minus_one(x: Tensor, squared: bool = False) -> Tensor:
+    r""":math:`e^x - 1`, continued by its tangent from a limit on, where :math:`e^x` nears the end of the dtype.
 
-    The limit leaves room for products with x and for sums over millions of rows. The continuation is convex and
-    increasing, so a loss keeps its minimiser wherever the true log-ratio is below the limit.
+    The limit leaves room for products with x and for sums over millions of rows; a log-ratio above it would take more
+    than :math:`e^{60}` samples to learn. The continuation is convex and increasing, so a large output is still pushed
+    back.
+
+    Args:
+        x: Exponents, any shape.
+        squared: Leave room for the square of the result too (half of the limit).
+
+    Returns:
+        Values with the shape of ``x``.
     """
-    limit = 0.68 * math.log(torch.finfo(x.dtype).max)
+    limit = (0.34 if squared else 0.68) * math.log(torch.finfo(x.dtype).max)
     inside = x.clamp(max=limit)
     # autograd takes the slope of expm1 as its value plus 1, which far below 0 rounds to nothing
     excess = torch.where(inside < -1, inside.exp() - 1, torch.expm1(inside))
@@ -57,13 +65,6 @@ def exp_minus_one(x: Tensor) -> Tensor:
 def softplus(x: Tensor) -> Tensor:
     r""":math:`\log(1 + e^x)`, exact to the last digit; torch's own is x from 20 on, which in float64 is 2e-9 off."""
     return -logsigmoid(-x)
-
-
-def _squared_excess(x: Tensor) -> Tensor:
-    """(e^x - 1)^2: exact near 0, and one tamed exponential where it is large (a difference of two would go flat)."""
-    near = exp_minus_one(x.clamp(max=1)).square()
-    away = x.clamp(min=1)
-    return torch.where(x < 1, near, exp_minus_one(2 * (away + torch.log1p(-torch.exp(-away)))) + 1)
 
 
 class Divergence:
@@ -260,11 +261,11 @@ class Pearson(Divergence):
 
     def f(self, log_r: Tensor) -> Tensor:
         """The square of r - 1."""
-        return _squared_excess(log_r)
+        return self._excess(log_r).square()
 
     def critic(self, log_r: Tensor) -> Tensor:
         """Twice r - 1."""
-        return 2 * exp_minus_one(log_r)
+        return 2 * self._excess(log_r)
 
     def _conjugate(self, t: Tensor) -> Tensor:
         t = t.clamp(min=-2)
@@ -272,7 +273,14 @@ class Pearson(Divergence):
 
     def conjugate_of_critic(self, log_r: Tensor) -> Tensor:
         """R^2 - 1."""
-        return exp_minus_one(2 * log_r)
+        excess = self._excess(log_r)
+        # the product is the tamed form, but far below 0 its slope is a difference that rounds to nothing
+        return torch.where(log_r < 1, exp_minus_one(2 * log_r.clamp(max=1)), excess * (excess + 2))
+
+    @staticmethod
+    def _excess(log_r: Tensor) -> Tensor:
+        # one tamed r - 1 for all three: were r and r^2 tamed apart, the bound would have no lower end
+        return exp_minus_one(log_r, squared=True)
 
 
 class SquaredHellinger(Divergence):
@@ -287,7 +295,7 @@ class SquaredHellinger(Divergence):
 
     def f(self, log_r: Tensor) -> Tensor:
         """Half of the square of sqrt(r) - 1."""
-        return 0.5 * _squared_excess(0.5 * log_r)
+        return 0.5 * exp_minus_one(0.5 * log_r, squared=True).square()
 
     def critic(self, log_r: Tensor) -> Tensor:
         """Half of 1 - 1/sqrt(r)."""

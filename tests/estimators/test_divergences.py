@@ -230,15 +230,16 @@ def test_slopes_are_alive_where_theory_says_so(name: str, log_r: float) -> None:
         (slope,) = torch.autograd.grad(function(single).sum(), single)
         (truth,) = torch.autograd.grad(function(exact).sum(), exact)
         assert torch.sign(slope) == torch.sign(truth) or abs(float(truth)) < 1e-44
-        if 1e-37 < abs(float(truth)) < math.exp(59):
+        if 1e-37 < abs(float(truth)) < math.exp(59) and not (name == "pearson" and log_r > 29):
             assert float(slope) == pytest.approx(float(truth), rel=1e-4)
 
 
 @settings(max_examples=40)
-@given(x=st.floats(-50, 470))
-def test_exp_minus_one_is_exact_below_its_limit(x: float) -> None:
+@given(x=st.floats(-50, 240))
+@pytest.mark.parametrize("squared", [False, True])
+def test_exp_minus_one_is_exact_below_its_limit(squared: bool, x: float) -> None:
     value = double(x).requires_grad_()
-    result = exp_minus_one(value)
+    result = exp_minus_one(value, squared)
     (slope,) = torch.autograd.grad(result.sum(), value)
     assert result.item() == pytest.approx(math.expm1(x), rel=1e-13)
     assert float(slope) == pytest.approx(math.exp(x), rel=1e-13)
@@ -249,6 +250,13 @@ def test_exp_minus_one_is_convex_and_increasing_across_its_limit() -> None:
     (slope,) = torch.autograd.grad(exp_minus_one(x).sum(), x)
     assert (slope > 0).all()
     assert (slope.diff() >= 0).all()
+
+
+def test_tamed_bounds_are_bounds_with_another_link() -> None:
+    """For Pearson, f* of the tamed critic is the tamed f*, at any log-ratio."""
+    pearson = DIVERGENCES["pearson"]
+    s = torch.tensor([-100.0, -5.0, 3.0, 29.0, 31.0, 45.0, 61.0, 100.0])
+    assert torch.allclose(pearson.conjugate(pearson.critic(s)), pearson.conjugate_of_critic(s), rtol=1e-5)
 
 
 @settings(max_examples=40)

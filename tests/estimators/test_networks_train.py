@@ -123,6 +123,18 @@ def test_the_average_is_what_is_validated_and_kept() -> None:
     assert losses[0.99] < 0.2 * losses[0.0]
 
 
+def test_another_loss_can_choose_the_best_weights() -> None:
+    network = MLP(2, 1, (), seed=0)
+
+    def size(x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        return network(x).square().mean()  # grows as the network learns
+
+    settings = {"validation_loss": size, "learning_rate": 0.1, "epochs": 5}
+    history = train(network, squares(network), [regression()], seed=0, **settings)
+    assert history.best_epoch < 5
+    assert history.best == min(history.validation)
+
+
 def test_a_loss_that_is_not_finite_ends_it_with_the_weights_before() -> None:
     network = nn.Linear(2, 1)
     calls = []

@@ -47,7 +47,8 @@ class Standardiser(nn.Module):
     def fit(cls, *samples: Tensor, robust: bool = False) -> Standardiser:
         """Fit to the rows of all ``samples`` together, each with shape (n, d), in their dtype and on their device.
 
-        Columns without spread (constant, or varying in the last digits only) are shifted, and scaled only so far that rounding stays below 1.
+        Columns without spread (constant, or varying in the last digits only) are shifted, and scaled only so far that
+        rounding stays below 1.
 
         Args:
             samples: Sets of samples of the same width.

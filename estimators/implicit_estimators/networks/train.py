@@ -61,6 +61,7 @@ def train(
     data: Sequence[Group],
     *,
     validation: Sequence[Group] | float = 0.1,
+    validation_loss: BatchLoss | None = None,
     epochs: int = 100,
     batch_size: int = 256,
     learning_rate: float = 1e-3,
@@ -83,6 +84,7 @@ def train(
         loss: ``loss(*tensors, generator=generator)`` of one batch, a scalar.
         data: Groups of tensors on the module's device.
         validation: Held-out groups of the same structure, or the share of each group to hold out; 0 for none.
+        validation_loss: The loss that chooses the best weights, where it is another than the one that trains.
         epochs: Largest number of passes.
         batch_size: Rows in a batch, over all groups together.
         learning_rate: Step size of AdamW at the start.
@@ -136,7 +138,7 @@ def train(
             history.training.append(float(total) / steps)
             with candidate.in_place() if candidate is not None else contextlib.nullcontext():
                 if held_out:
-                    history.validation.append(evaluate(module, loss, held_out, seed=root))
+                    history.validation.append(evaluate(module, validation_loss or loss, held_out, seed=root))
                 current = history.validation[-1] if held_out else history.training[-1]
                 if current < best:
                     best, state, history.best_epoch = current, _snapshot(module), epoch + 1
