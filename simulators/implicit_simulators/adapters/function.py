@@ -127,14 +127,15 @@ class FunctionSimulator(Simulator):
             theta = theta.detach()
         if not len(theta):
             return theta.new_zeros((0, *self.event_shape))
-        if self.batched:
-            try:
-                return self._call(theta, stream.key, self.array)
-            except _WrongShapeError:
-                raise
-            except Exception as error:
-                logger.debug("%s raised %r; trying its %d rows one by one", self.name, error, len(theta))
-        return self._row_by_row(theta, stream)
+        with _global_generators_restored():
+            if self.batched:
+                try:
+                    return self._call(theta, stream.key, self.array)
+                except _WrongShapeError:
+                    raise
+                except Exception as error:
+                    logger.debug("%s raised %r; trying its %d rows one by one", self.name, error, len(theta))
+            return self._row_by_row(theta, stream)
 
     def _row_by_row(self, theta: Tensor, stream: Stream) -> Tensor:
         rows: list[Tensor] = []
@@ -159,9 +160,10 @@ class FunctionSimulator(Simulator):
         stream = Stream(key)
         rows = theta.clone()  # the function may write into what it is given
         given: Any = rows if array == "torch" else rows.detach().cpu().numpy()
-        with _seeded(stream):
-            raw = self.function(given if self.batched else given[0], **_random_argument(self._takes, stream, theta))
+        _seed_global_generators(stream)
+        raw = self.function(given if self.batched else given[0], **_random_argument(self._takes, stream, theta))
         x = as_tensor(raw, f"outcome of {self.name}").to(device=theta.device, dtype=theta.dtype)
+        x = x if self.differentiable else x.detach()
         x = x if self.batched else x[None]
         if x.ndim == 1 and len(x) == len(theta):
             x = x[:, None]
@@ -180,7 +182,8 @@ class FunctionSimulator(Simulator):
             for trial in range(TRIALS):
                 theta = self.sample_prior(2 if self.batched else 1, seed=0, block=trial)
                 try:
-                    return kind, self._call(theta, trial, kind).shape[1:]
+                    with _global_generators_restored():
+                        return kind, self._call(theta, trial, kind).shape[1:]
                 except _WrongShapeError:
                     raise
                 except Exception as error:
@@ -216,17 +219,22 @@ class _WrongShapeError(ValueError):
 
 
 @contextlib.contextmanager
-def _seeded(stream: Stream) -> Iterator[None]:
-    """Run with the global generators of torch (CPU), NumPy and ``random`` seeded from ``stream``; then restore them."""
+def _global_generators_restored() -> Iterator[None]:
+    """Put the global generators of torch (CPU), NumPy and ``random`` back as they were."""
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - the user's code may use it
-    with stream.forked():
-        np.random.seed([stream.key & 0xFFFFFFFF, stream.key >> 32])  # noqa: NPY002 - as above
-        random.seed(stream.key)
+    with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002 - as above
             random.setstate(python_state)
+
+
+def _seed_global_generators(stream: Stream) -> None:
+    """Seed the three from ``stream``; only inside :func:`_global_generators_restored`."""
+    torch.default_generator.manual_seed(stream.key & (2**63 - 1))
+    np.random.seed([stream.key & 0xFFFFFFFF, stream.key >> 32])  # noqa: NPY002 - as above
+    random.seed(stream.key)
 
 
 def _random_keyword(function: Callable[..., Any]) -> str | None:

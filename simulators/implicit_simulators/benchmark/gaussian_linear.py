@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from implicit_simulators.base import Simulator
+from implicit_simulators.engines.noise import row_normal
 from implicit_simulators.streams import Stream
 
 
@@ -46,7 +47,7 @@ class GaussianLinear(Simulator):
         self.prior = Independent(Normal(torch.zeros(dim), prior_variance**0.5 * torch.ones(dim)), 1)
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        noise = torch.randn(theta.shape, generator=stream.torch(theta.device), device=theta.device, dtype=theta.dtype)
+        noise = row_normal(theta.shape, stream.torch(theta.device), theta.dtype)
         return theta + self.noise_variance**0.5 * noise
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class TwoMoons(Simulator):
         """Log p(x | theta) for theta with shape (n, 2) and x with shape (2,) or (n, 2); result (n,)."""
         return _log_moon(x.to(theta) - _image(theta))
 
-    def posterior(self, x: Any) -> Distribution:
+    def posterior(self, x: Any) -> TwoMoonsPosterior:
         """The exact posterior, as a distribution that samples independently and knows its density.
 
         Raises:

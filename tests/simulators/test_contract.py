@@ -1,0 +1,233 @@
+"""One contract that every simulator keeps."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from implicit_simulators import Epidemic, FunctionSimulator, LotkaVolterra, Simulator, Stream, simulators
+from implicit_simulators.benchmark import GaussianLinear, TwoMoons
+
+
+def rows(theta: Any) -> Any:
+    return np.random.normal(theta, size=(3, 2))  # noqa: NPY002 - as users write it
+
+
+def batch(theta: Any, generator: torch.Generator) -> Any:
+    return theta + torch.rand(len(theta), 1, generator=generator)
+
+
+SIMULATORS: dict[str, Callable[[], Simulator]] = {
+    "lotka-volterra, ode": LotkaVolterra,
+    "lotka-volterra, sde": lambda: LotkaVolterra("sde", substeps=5),
+    "lotka-volterra, jump": lambda: LotkaVolterra("jump", max_events=100_000),
+    "epidemic": Epidemic,
+    "two-moons": TwoMoons,
+    "gaussian-linear": GaussianLinear,
+    "function": lambda: FunctionSimulator(batch, prior=([0.0, 1.0], [1.0, 4.0]), differentiable=True),
+    "function of a row": lambda: FunctionSimulator(rows, prior=([0.0, 1.0], [1.0, 4.0]), batched=False, array="numpy"),
+}
+MADE = {name: make() for name, make in SIMULATORS.items()}
+
+DIFFERENTIABLE = [name for name, simulator in MADE.items() if simulator.differentiable]
+OBSERVED = [(name, observed) for name, simulator in MADE.items() for observed in simulator.observations]
+
+
+@pytest.fixture(params=MADE)
+def simulator(request: pytest.FixtureRequest) -> Simulator:
+    return MADE[request.param]
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Equal bit for bit, failed rows too."""
+    return torch.equal(a.nan_to_num(-1e30), b.nan_to_num(-1e30))
+
+
+def test_the_catalogue_is_under_contract() -> None:
+    assert {type(simulator) for simulator in MADE.values()} >= set(simulators().values())
+    for name, kind in simulators().items():
+        assert kind().name == kind.name == name
+
+
+def test_names_and_shapes_agree(simulator: Simulator) -> None:
+    assert simulator.prior.event_shape == (simulator.dim,)
+    assert simulator.prior.batch_shape == ()
+    assert isinstance(simulator.event_shape, torch.Size)
+    assert len(set(simulator.parameter_names)) == simulator.dim
+    assert all(name.isidentifier() for name in simulator.parameter_names)
+
+
+def test_shape_and_dtype(simulator: Simulator) -> None:
+    theta = simulator.sample_prior(7, seed=0)
+    assert theta.dtype == torch.float32
+    for dtype in (torch.float32, torch.float64):
+        x = simulator.simulate(theta.to(dtype), seed=0)
+        assert x.shape == (7, *simulator.event_shape)
+        assert x.dtype == dtype
+        assert x.device == theta.device
+    assert simulator.simulate(theta[:0], seed=0).shape == (0, *simulator.event_shape)
+
+
+def test_few_rows_of_the_prior_fail(simulator: Simulator) -> None:
+    x = simulator.simulate(simulator.sample_prior(300, seed=0), seed=0).reshape(300, -1)
+    assert torch.isfinite(x).all(1).float().mean() > 0.75
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_others(simulator: Simulator) -> None:
+    theta = simulator.sample_prior(50, seed=0)
+    x = simulator.simulate(theta, seed=3)
+    assert same(simulator.simulate(theta, seed=3), x)
+    assert same(simulator.simulate(theta, seed=torch.Generator().manual_seed(5)), _with_generator(simulator, theta))
+    assert not same(simulator.simulate(theta, seed=4), x)
+    assert not same(simulator.simulate(theta), simulator.simulate(theta))
+
+
+def _with_generator(simulator: Simulator, theta: Tensor) -> Tensor:
+    return simulator.simulate(theta, seed=torch.Generator().manual_seed(5))
+
+
+def test_rows_with_the_same_parameters_differ(simulator: Simulator) -> None:
+    theta = simulator.sample_prior(1, seed=1).repeat(20, 1)
+    x = simulator.simulate(theta, seed=0).reshape(20, -1)
+    assert x.unique(dim=0).shape[0] >= 5  # epidemics that die out at once are all alike
+
+
+def test_a_row_does_not_depend_on_how_many_follow(simulator: Simulator) -> None:
+    """The third block of 2500 rows is cut to 500; so is the second of 1500, in other places."""
+    theta = simulator.sample_prior(1, seed=1).repeat(2500, 1)
+    x = simulator.simulate(theta, seed=0)
+    if simulator.name == "batch":
+        theta, x = theta[:2000], x[:2000]  # a user's function fills its blocks as it likes
+        assert same(simulator.simulate(theta[:1000], seed=0), x[:1000])
+    else:
+        assert same(simulator.simulate(theta[:1500], seed=0), x[:1500])
+    assert same(simulator.simulate_block(theta[1000:2000], 0, 1), x[1000:2000])
+
+
+def test_a_row_does_not_depend_on_the_parameters_of_others(simulator: Simulator) -> None:
+    theta = simulator.sample_prior(40, seed=1)
+    other = torch.cat((simulator.sample_prior(39, seed=2), theta[39:]))
+    x, y = simulator.simulate(theta, seed=0), simulator.simulate(other, seed=0)
+    assert same(x[39:], y[39:])
+
+
+def test_blocks_have_different_numbers(simulator: Simulator) -> None:
+    theta = simulator.sample_prior(1, seed=1).repeat(20, 1)
+    assert not same(simulator.simulate_block(theta, 0, 0), simulator.simulate_block(theta, 0, 1))
+
+
+def test_prior_draws_are_inside_the_support(simulator: Simulator) -> None:
+    theta = simulator.sample_prior(1000, seed=0)
+    assert theta.shape == (1000, simulator.dim)
+    assert simulator.prior.support.check(theta).all()  # type: ignore[union-attr]  # all of these have one
+    assert torch.isfinite(simulator.prior.log_prob(theta)).all()
+    assert theta.unique(dim=0).shape == theta.shape
+
+
+def test_global_generators_are_left_alone(simulator: Simulator) -> None:
+    def state() -> list[Any]:
+        return [torch.random.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()]  # type: ignore[index]  # noqa: NPY002 - what must not change
+
+    before = state()
+    simulator.summarize(simulator.simulate(simulator.sample_prior(5, seed=0), seed=0))
+    assert state() == before
+
+
+def test_theta_is_left_alone(simulator: Simulator) -> None:
+    theta = simulator.sample_prior(5, seed=0)
+    before = theta.clone()
+    simulator.simulate(theta, seed=0)
+    assert torch.equal(theta, before)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gradients_are_those_of_the_path(name: str) -> None:
+    """In double precision, at the prior's middle, along one random direction."""
+    simulator = MADE[name]
+    theta = simulator.prior.mean.double()[None]
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(theta.shape, generator=generator, dtype=torch.float64) * theta.abs().clamp_min(0.1)
+    x, slope = torch.autograd.functional.jvp(lambda t: simulator.simulate(t, seed=1), theta, direction)
+    step = 1e-6
+    ahead, behind = (simulator.simulate(theta + s * direction, seed=1) for s in (step, -step))
+    assert (slope != 0).any()
+    torch.testing.assert_close(slope, (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-6 * float(x.abs().max()))
+
+
+def test_the_others_give_no_graph() -> None:
+    for name in set(MADE) - set(DIFFERENTIABLE):
+        theta = MADE[name].sample_prior(3, seed=0).requires_grad_()
+        assert not MADE[name].simulate(theta, seed=0).requires_grad, name
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda theta: theta[0], r"theta: expected shape \(n, "),
+        (lambda theta: torch.cat((theta, theta), 1), r"theta: expected shape \(n, "),
+        (lambda theta: theta * torch.nan, "theta: expected finite values; 3 of 3 rows"),
+    ],
+)
+def test_bad_theta_is_refused(simulator: Simulator, spoil: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        simulator.simulate(spoil(simulator.sample_prior(3, seed=0)), seed=0)
+
+
+def test_settings_can_be_written_down(simulator: Simulator) -> None:
+    assert json.loads(json.dumps(simulator.settings())) == simulator.settings()
+    assert type(simulator).__name__ in repr(simulator)
+
+
+def test_summaries_are_rows_of_finite_numbers(simulator: Simulator) -> None:
+    x = simulator.simulate(simulator.sample_prior(40, seed=0), seed=0)
+    x = x[torch.isfinite(x).reshape(40, -1).all(1)]
+    s = simulator.summarize(x)
+    assert s.ndim == 2
+    assert len(s) == len(x)
+    assert torch.isfinite(s).all()
+
+
+@pytest.mark.parametrize(("name", "observed"), OBSERVED)
+def test_shipped_observations_fit(name: str, observed: str) -> None:
+    x = MADE[name].observation(observed)
+    assert x.shape == MADE[name].event_shape
+    assert x.dtype == torch.float32
+    assert MADE[name].check_observation(x) is x
+    with pytest.raises(ValueError, match=f"observation: .* ships {observed}; got 'nothing'"):
+        MADE[name].observation("nothing")
+
+
+LIKELIHOODS = ["lotka-volterra, ode", "two-moons", "gaussian-linear"]
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_known_likelihoods_prefer_their_own_parameters(name: str) -> None:
+    r"""E[log p(x|theta) - log p(x|theta')] is a Kullback-Leibler divergence: positive, for any pair."""
+    simulator: Any = MADE[name]
+    theta = simulator.sample_prior(500, seed=0)
+    x = simulator.simulate(theta, seed=1)
+    gain = simulator.log_likelihood(theta, x) - simulator.log_likelihood(theta.roll(1, 0), x)
+    gain = gain[torch.isfinite(gain)].clamp(-50, 50)  # bounded, and still of positive expectation
+    assert len(gain) > 400
+    assert gain.mean() > 4 * gain.std() / len(gain) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["two-moons", "gaussian-linear"])
+def test_known_posteriors_are_calibrated(name: str) -> None:
+    """For theta, x from the joint distribution, theta's rank among posterior draws is uniform (Talts et al., 2018)."""
+    simulator: Any = MADE[name]
+    n, draws = 300, 49
+    theta = simulator.sample_prior(n, seed=0)
+    x = simulator.simulate(theta, seed=1)
+    with Stream.of(2).forked():
+        ranks = torch.stack([(simulator.posterior(x[i]).sample((draws,)) < theta[i]).sum(0) for i in range(n)])
+    counts = torch.stack([torch.histc(column.float(), 10, 0, draws + 1) for column in ranks.T])
+    statistic = ((counts - n / 10) ** 2 / (n / 10)).sum(1)
+    assert (statistic < 33.7).all()  # chi-squared, 9 degrees of freedom: exceeded once in 10,000
