@@ -21,6 +21,9 @@ from torch import Tensor
 
 from implicit_infer.abc.distances import inverse, robust_scale
 
+ENOUGH = 5
+"""Accepted simulations for each coefficient: of k on f coefficients a regression explains f / k of pure noise."""
+
 
 def local_linear(
     phi: Tensor, features: Tensor, observed: Tensor, distances: Tensor, log_weights: Tensor
@@ -56,3 +59,13 @@ def local_linear(
     # gelsd: summaries may be collinear, and the shortest solution is then as good as any
     slope = torch.linalg.lstsq(root * design, root * phi.double(), driver="gelsd").solution[1:]
     return phi - offset @ slope, weights.log()
+
+
+def overfitted(accepted: int, summaries: int) -> str:
+    """What to say when a regression has few simulations for each summary; empty when it has enough."""
+    if accepted >= ENOUGH * (summaries + 1):
+        return ""
+    return (
+        f"linear adjustment regresses on {summaries} summaries from {accepted} simulations, which makes the posterior "
+        f"too narrow; keep at least {ENOUGH * (summaries + 1)}"
+    )

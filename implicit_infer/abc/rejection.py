@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from implicit_infer.abc.adjustment import local_linear
+from implicit_infer.abc.adjustment import local_linear, overfitted
 from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.posterior import ParticlePosterior
@@ -101,6 +101,8 @@ class RejectionABC(Method):
             posterior.warnings.append(
                 f"{posterior.failed} of {posterior.simulations} simulations failed and can never be accepted"
             )
+        if self.adjust == "linear" and (thin := overfitted(len(accepted.rows), posterior.features.shape[1])):
+            posterior.warnings.append(thin)
         return posterior
 
 

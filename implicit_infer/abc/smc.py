@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from implicit_infer.abc.adjustment import local_linear
+from implicit_infer.abc.adjustment import local_linear, overfitted
 from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.population import Population, joined, kernel_factor, mix
@@ -313,6 +313,8 @@ class Run:
             found.append(f"stopped after {self.spent} of {self.question.budget} simulations: {self.stopped}")
         if self.failed:
             found.append(f"{self.failed} of {self.spent} simulations failed and can never be accepted")
+        if self.settings.adjust == "linear" and (thin := overfitted(n, len(self.observed))):
+            found.append(thin)
         return found
 
 

@@ -88,6 +88,15 @@ def test_linear_adjustment_needs_more_simulations_than_summaries():
         RejectionABC(adjust="linear", keep=4).infer(ask())
 
 
+def test_a_regression_on_few_simulations_is_said(bank):
+    posterior = RejectionABC(adjust="linear", keep=14).infer(ask(5000, bank=bank))
+    assert posterior.warnings == [
+        "linear adjustment regresses on 2 summaries from 14 simulations, which makes the posterior too narrow; "
+        "keep at least 15"
+    ]
+    assert RejectionABC(adjust="linear", keep=15).infer(ask(5000, bank=bank)).warnings == []
+
+
 @pytest.mark.parametrize("budget", [1, 99, 100, 1234])
 def test_the_budget_is_exact(budget):
     simulator = Counting(dim=2)

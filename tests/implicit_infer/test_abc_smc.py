@@ -289,6 +289,10 @@ def test_draws_follow_the_weights():
     assert torch.allclose(draws.mean(0), mean, atol=100 * float(draws.abs().max()) / 20_000)
 
 
+def test_a_regression_on_few_particles_is_said():
+    assert "from 12 simulations" in SMCABC(particles=12, adjust="linear").infer(ask(300)).warnings[-1]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -103,7 +103,9 @@ def test_blocks_of_a_killed_worker_are_simulated_again(tmp_path):
     assert torch.equal(x, collect(GaussianLinear(dim=2), work, 3)[0])
 
 
-def test_workers_that_keep_dying_are_given_up():
+def test_workers_that_keep_dying_are_given_up(monkeypatch):
+    monkeypatch.setattr("implicit_infer.executors.DEATHS", 2)  # each costs the start of new processes
+
     class Deadly(GaussianLinear):
         def _simulate(self, theta, stream):
             os.kill(os.getpid(), signal.SIGKILL)
