@@ -9,17 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from implicit_infer import abc, diagnose, posteriors
-    from implicit_infer.catalogue import methods
+    from implicit_infer.catalogue import comparisons, methods, ratio_methods, simulators
     from implicit_infer.simulate import simulate
-    from implicit_infer.verbs import compare, infer
+    from implicit_infer.verbs import compare, estimate_ratio, infer
 
-__all__ = ["abc", "compare", "diagnose", "infer", "methods", "posteriors", "simulate"]
+__all__ = [
+    "abc",
+    "compare",
+    "comparisons",
+    "diagnose",
+    "estimate_ratio",
+    "infer",
+    "methods",
+    "posteriors",
+    "ratio_methods",
+    "simulate",
+    "simulators",
+]
 
 _VERBS = {
-    "simulate": "implicit_infer.simulate",
-    "infer": "implicit_infer.verbs",
     "compare": "implicit_infer.verbs",
+    "comparisons": "implicit_infer.catalogue",
+    "estimate_ratio": "implicit_infer.verbs",
+    "infer": "implicit_infer.verbs",
     "methods": "implicit_infer.catalogue",
+    "ratio_methods": "implicit_infer.catalogue",
+    "simulate": "implicit_infer.simulate",
+    "simulators": "implicit_infer.catalogue",
 }
 """Where each function of the public face is written: imported when it is first asked for."""
 

@@ -22,6 +22,22 @@ METHODS = {
 }
 """Inference methods, in the order in which comparisons list them."""
 
+COMPARISONS = {
+    "kl": "implicit_estimators.divergences:KL",
+    "reverse-kl": "implicit_estimators.divergences:ReverseKL",
+    "js": "implicit_estimators.divergences:JensenShannon",
+    "pearson": "implicit_estimators.divergences:Pearson",
+    "hellinger": "implicit_estimators.divergences:SquaredHellinger",
+    "jeffreys": "implicit_estimators.divergences:Jeffreys",
+    "tv": "implicit_estimators.divergences:TotalVariation",
+}
+"""What a difference between two laws is measured by."""
+
+RATIO_METHODS = {
+    "logistic": "implicit_estimators.ratio.logistic:LogisticRatio",
+}
+"""Density-ratio estimators; "auto" is the first."""
+
 
 class Catalogue(Mapping[str, Any]):
     """A read-only mapping from names to classes; looking a name up imports its module, listing the names does not.
@@ -56,6 +72,23 @@ class Catalogue(Mapping[str, Any]):
 def methods() -> Catalogue:
     """Inference methods by name: what ``ii.infer`` and ``ii.compare`` take."""
     return Catalogue("method", METHODS)
+
+
+def comparisons() -> Catalogue:
+    """Divergences by name: what ``ratio.divergence`` takes."""
+    return Catalogue("comparison", COMPARISONS)
+
+
+def ratio_methods() -> Catalogue:
+    """Density-ratio estimators by name: what ``ii.estimate_ratio`` takes."""
+    return Catalogue("ratio method", RATIO_METHODS)
+
+
+def simulators() -> Mapping[str, Any]:
+    """Simulators that ship with the package, by name: what the command line takes."""
+    from implicit_simulators.catalogue import simulators
+
+    return simulators()
 
 
 def find(name: object, known: Mapping[str, Any], argument: str) -> Any:

@@ -6,13 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from implicit_infer.catalogue import resolve_method
+from implicit_infer.catalogue import find, ratio_methods, resolve_method
 from implicit_infer.checks import check_count, check_device, check_observed, check_simulator
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.method import Method, Question
+from implicit_infer.progress import track
 from implicit_simulators import Seed, Simulator, resolve_seed
 
 if TYPE_CHECKING:
+    from implicit_estimators.ratio.base import RatioEstimator
     from implicit_infer.compare.comparison import Comparison
 
 
@@ -70,6 +72,58 @@ def infer(
         progress=progress,
     )
     return resolved.infer(question)
+
+
+def estimate_ratio(
+    p: Any,
+    q: Any,
+    method: str | RatioEstimator = "auto",
+    *,
+    seed: Seed = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    **settings: Any,
+) -> RatioEstimator:
+    r"""Estimate the ratio of two densities from samples of each.
+
+    .. math:: r(x) = p(x) / q(x)
+
+    Args:
+        p: Samples of the numerator, with shape (n, d) or (n,): tensor, array or frame.
+        q: Samples of the denominator, with shape (m, d) or (m,).
+        method: A name of ``ii.ratio_methods()``, "auto" for the first of them, or an estimator with its settings.
+        seed: An int, a ``torch.Generator`` or None for fresh entropy.
+        device: Where to train.
+        progress: Whether to show progress.
+        **settings: Settings of the method, where it is given by name.
+
+    Returns:
+        The fitted estimator: ``log_ratio(x)``, ``divergence("kl")``, and ``check()`` for its trust.
+
+    Raises:
+        ValueError: If the method is unknown, the samples have different widths, or values are not finite.
+        TypeError: If samples are not numeric, the method has no such setting, or settings come with an estimator.
+
+    Example:
+        >>> import torch, implicit_infer as ii
+        >>> p = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0))
+        >>> ratio = ii.estimate_ratio(p, p + 1, seed=0, progress=False)
+        >>> bool(ratio.log_ratio([[-1.0]]) > 0)
+        True
+    """
+    from implicit_estimators.ratio.base import RatioEstimator
+
+    if isinstance(method, RatioEstimator):
+        if settings:
+            raise TypeError(f"settings: expected none beside a {type(method).__name__}; got {', '.join(settings)}")
+        estimator = method
+    else:
+        known = ratio_methods()
+        found = find(next(iter(known)) if method == "auto" else method, known, "method")
+        estimator = found(**settings)
+    seed, device = resolve_seed(seed), check_device(device)
+    with track(f"fitting the {estimator.name} ratio", getattr(estimator, "epochs", None), show=progress) as bar:
+        return estimator.fit(p, q, seed=seed, device=device, progress=lambda epoch, figures: bar.update(1, **figures))
 
 
 def compare(

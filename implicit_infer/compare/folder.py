@@ -3,6 +3,7 @@
 ::
 
     out/question.json              what was asked; another question is refused
+    out/starts.json                each start: when, how, with how many workers
     out/bank-<repeat>.zarr         prior simulations that methods share
     out/runs/<run>/result.json     figures, times, settings, versions, status
     out/runs/<run>/draws.zarr      draws, readable by xarray and ArviZ
@@ -33,6 +34,7 @@ from torch import Tensor
 from implicit_infer.compare.plan import REFERENCE, Run
 
 QUESTION = "question.json"
+STARTS = "starts.json"
 
 FINISHED = "finished"
 ABSENT = "absent"
@@ -92,6 +94,14 @@ class Folder:
         except FileNotFoundError as error:
             raise ValueError(f"out: {self.root} holds no comparison") from error
 
+    def starts(self) -> list[dict[str, Any]]:
+        """Each start of the comparison: time, description, command, workers, cores."""
+        return read_json(self.root / STARTS) or []
+
+    def add_start(self, start: Mapping[str, Any]) -> None:
+        """Remember that, and how, the comparison was started."""
+        write_json(self.root / STARTS, [*self.starts(), start])
+
     def bank(self, repeat: int) -> Path:
         """The store of a repetition's prior simulations."""
         return self.root / f"bank-{repeat}.zarr"
@@ -110,10 +120,11 @@ class Folder:
         return result is not None and result["status"] == FINISHED
 
     def ended(self) -> list[Run]:
-        """Every run of a method that has ended, by method, budget and repeat."""
+        """Every run of a method that has ended, in the order of the table."""
         results = [read_json(path) for path in sorted(self.runs.glob("*/result.json"))]
         runs = [Run(r["label"], r["budget"], r["repeat"]) for r in results if r["label"] != REFERENCE]
-        return sorted(runs, key=lambda run: (run.label, run.budget, run.repeat))
+        order = [label for start in reversed(self.starts()) for label in start["methods"]]
+        return sorted(runs, key=lambda run: (run.repeat, run.budget, order.index(run.label)))
 
     def draft(self, name: str) -> Path:
         """An empty folder to write a run in."""

@@ -74,6 +74,7 @@ class Plan:
     Attributes:
         simulator: The simulator.
         observed: The observation, finite, with shape ``simulator.event_shape``.
+        observation: Its name, where it ships with the simulator.
         methods: Each method under its label, in the order of the table.
         budgets: Simulations that each may spend, ascending.
         repeats: Independent repetitions.
@@ -86,6 +87,7 @@ class Plan:
 
     simulator: Simulator
     observed: Tensor
+    observation: str | None
     methods: Mapping[str, Method]
     budgets: tuple[int, ...]
     repeats: int
@@ -123,6 +125,7 @@ class Plan:
         return cls(
             simulator=simulator,
             observed=check_observed(simulator, observed),
+            observation=observed if isinstance(observed, str) else None,
             methods=labelled,
             budgets=_check_budgets(budgets),
             repeats=check_count(repeats, "repeats"),
@@ -161,6 +164,37 @@ class Plan:
             "draws": self.draws,
             "predictive": self.predictive,
         }
+
+    def description(self) -> dict[str, Any]:
+        """What a report says of the question, and of how the observation is drawn (JSON-able)."""
+        simulator = self.simulator
+        return {
+            "simulator": simulator.name,
+            "settings": simulator.settings(),
+            "parameters": list(simulator.parameter_names),
+            "observation": self.observation,
+            "methods": list(self.methods),
+            "call": self._call(),
+            **{name: getattr(simulator, name, None) for name in ("event_labels", "event_times", "event_unit")},
+        }
+
+    def _call(self) -> str:
+        """The Python call that asks this."""
+        given = isinstance(self.reference, Tensor)
+        arguments = [
+            repr(self.simulator),
+            "observed" if self.observation is None else repr(self.observation),
+            "methods={" + ", ".join(f"{label!r}: {method!r}" for label, method in self.methods.items()) + "}",
+            f"budgets={list(self.budgets)}",
+            f"repeats={self.repeats}",
+            f"seed={self.seed}",
+            f"device={self.device!r}",
+            f"reference={'reference' if given else repr(self.reference)}",
+            f"draws={self.draws}",
+            f"predictive={self.predictive}",
+            "out=...",
+        ]
+        return f"ii.compare({', '.join(arguments)})"
 
 
 def rounded(values: Tensor) -> bytes:

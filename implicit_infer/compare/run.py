@@ -28,7 +28,7 @@ from implicit_infer.posteriors.method import Question
 from implicit_infer.posteriors.reference import reference_posterior
 from implicit_infer.simulate import Runs
 
-REFERENCE_DRAWS = 4000
+REFERENCE_DRAWS = 2000
 """Draws of the reference, of which as many as a method's are scored: those of a chain are not independent."""
 
 DISTRIBUTIONS = ("implicit-infer", "torch", "numpy", "scipy", "scikit-learn", "numba", "pyro-ppl", "sbi", "zuko")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -10,7 +16,7 @@ from implicit_infer.compare import bank, jobs
 from implicit_infer.compare.comparison import Comparison
 from implicit_infer.compare.folder import ABSENT, FINISHED, Folder, jsonable, shown
 from implicit_infer.compare.plan import REFERENCE, Job, Plan
-from implicit_infer.compare.run import digest
+from implicit_infer.compare.run import digest, versions
 from implicit_infer.compare.score import scored
 from implicit_infer.compare.watch import watching
 
@@ -26,6 +32,7 @@ def run_all(plan: Plan, folder: Folder, *, workers: int = 1, progress: bool = Tr
     packed = jobs.pack(plan) if workers > 1 else None
     with folder.claimed(plan.question()):
         _refuse_changed_methods(folder, plan)
+        folder.add_start({**plan.description(), "command": _command(), "workers": workers, **_here()})
         missing = [run for run in plan.runs() if not folder.finished(run.name)]
         reference = [Job(None)] if _lacks_reference(folder, plan) else []
         with watching(plan, progress) as watch, jobs.interruptible():
@@ -74,6 +81,19 @@ def _lacks_reference(folder: Folder, plan: Plan) -> bool:
     if isinstance(plan.reference, Tensor):
         return before.get("digest") != digest(plan.reference)
     return before.get("source") != "auto" or before.get("status") not in (FINISHED, ABSENT)
+
+
+def _command() -> str | None:
+    """What was typed, if it was our command; folders of this machine are nobody's business."""
+    program, *arguments = sys.argv
+    if Path(program).stem != "implicit-infer":
+        return None
+    return shlex.join(["implicit-infer", *(Path(a).name if Path(a).is_absolute() else a for a in arguments)])
+
+
+def _here() -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": cores, "versions": versions()}
 
 
 def _how_to_resume(folder: Folder, plan: Plan) -> str:

@@ -11,6 +11,7 @@ from implicit_infer.compare.folder import Folder, read_draws, write_json
 from implicit_infer.compare.plan import REFERENCE, Plan
 from implicit_infer.compare.run import failure
 from implicit_infer.diagnose.c2st import c2st
+from implicit_infer.diagnose.marginals import marginal_wasserstein
 from implicit_infer.diagnose.predictive import predictive_check
 
 
@@ -54,13 +55,20 @@ def _draws(folder: Folder, name: str) -> Tensor:
 
 
 def _against_reference(theta: Tensor, reference: Tensor, seed: int) -> dict[str, Any]:
-    """C2ST of equally many draws of both, the same reference draws for every run."""
+    """Distances of equally many draws of both, the same reference draws for every run."""
     generator = torch.Generator().manual_seed(seed)
     n = min(len(theta), len(reference))
     reference = reference[torch.randperm(len(reference), generator=generator)[:n]]
     theta = theta[torch.randperm(len(theta), generator=generator)[:n]]
     found = c2st(reference, theta, seed=seed % 2**32)
-    return {"c2st": found.score, "c2st_se": found.standard_error, "scored_draws": n}
+    distances = marginal_wasserstein(theta, reference)
+    return {
+        "c2st": found.score,
+        "c2st_se": found.standard_error,
+        "wasserstein": float(distances.mean()),
+        "wasserstein_each": distances.tolist(),
+        "scored_draws": n,
+    }
 
 
 def _against_data(plan: Plan, predictive: Tensor) -> dict[str, Any]:

@@ -313,6 +313,9 @@ def test_runs_are_scored_once_and_again_when_the_reference_changes(tmp_path, mon
     methods = {"exact": Exact(), "off": Exact(shift=1.0)}
     result = compare(tmp_path / "out", methods, reference="auto")
     assert result.table.c2st[0] < 0.75 < result.table.c2st[1]
+    # a shift by s standard deviations moves a marginal by s; n = 40 draws add about 1.8 / sqrt(40) of noise
+    assert result.table.wasserstein[1] == pytest.approx(0.5 / 0.05**0.5, abs=3 * 1.8 / 40**0.5)
+    assert result.table.wasserstein[0] < 2 * 1.8 / 40**0.5
     assert result.reference["method"] == "exact"
     scores = tmp_path / "out" / "runs" / "off-20-0" / "scores.json"
     before = scores.stat().st_mtime_ns
