@@ -68,14 +68,17 @@ def euler_maruyama(
 
     widths = (times[1:] - times[:-1]).tolist()
     noise = row_normal((n, len(widths) * substeps, spread.shape[-1]), generator, state.dtype)
-    steps = iter(noise.to(state.device).transpose(0, 1).contiguous())  # row by row as drawn, step by step as used
-
+    # row by row as drawn, step by step as used
+    steps = noise.to(state.device).transpose(0, 1).contiguous().unflatten(0, (len(widths), substeps))
     recorded = [state]
-    for width in widths:
+    for width, within in zip(widths, steps, strict=True):
         h = width / substeps
-        for _ in range(substeps):
-            spread, xi = diffusion(state), next(steps)
-            kick = spread * xi if spread.ndim == 2 else (spread @ xi[:, :, None])[:, :, 0]
-            state = state + h * drift(state) + h**0.5 * kick
+        for increment in (within * h**0.5).unbind():
+            spread = diffusion(state)
+            moved = torch.add(state, drift(state), alpha=h)
+            if spread.ndim == 2:
+                state = torch.addcmul(moved, spread, increment)
+            else:
+                state = torch.baddbmm(moved[:, :, None], spread, increment[:, :, None])[:, :, 0]
         recorded.append(state)
     return torch.stack(recorded, dim=1)
