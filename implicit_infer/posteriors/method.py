@@ -40,7 +40,10 @@ class Question:
         """``budget`` simulations from the prior: the first rows of the bank, or simulated now."""
         if self.bank is not None:
             return self.bank.first(self.budget)
-        return simulate(self.simulator, self.budget, seed=self.seed, workers=self.workers, progress=self.progress)
+        runs = simulate(self.simulator, self.budget, seed=self.seed, workers=self.workers, progress=self.progress)
+        if len(runs) < self.budget:  # Ctrl-C ends simulate() with what it has; a method must not go on with less
+            raise KeyboardInterrupt(f"stopped after {len(runs)} of {self.budget} simulations")
+        return runs
 
 
 class Method:

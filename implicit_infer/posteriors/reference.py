@@ -29,7 +29,7 @@ class ReferencePosterior(Posterior):
 
 
 def reference_posterior(
-    simulator: Simulator, observed: Any, *, seed: Seed = None, draws: int = 4000, progress: bool = True
+    simulator: Simulator, observed: Any, *, seed: Seed = None, draws: int = 2000, progress: bool = True
 ) -> ReferencePosterior | None:
     """Draws to score methods against, or None where nothing exact is known.
 
@@ -60,9 +60,9 @@ def nuts(
     observed: Any,
     *,
     seed: Seed = None,
-    draws: int = 4000,
+    draws: int = 2000,
     chains: int = 4,
-    warmup: int = 500,
+    warmup: int = 300,
     progress: bool = True,
 ) -> ReferencePosterior:
     r"""Draws by the No-U-Turn sampler (pyro) with a dense mass matrix, in unconstrained space.

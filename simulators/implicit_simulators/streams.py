@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,9 @@ def resolve_seed(seed: Seed) -> int:
     if seed < 0:
         raise ValueError(f"seed: expected a non-negative int; got {seed}")
     return int(seed)
+
+
+_GLOBAL_GENERATOR = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class Stream:
         """Run code that reads the global generators of torch (``torch.distributions``, modules' initialisation).
 
         Inside, torch's global CPU generator is seeded from this stream; outside, it is as it was before. The
-        generators of accelerators are left alone: draw on the CPU and move.
+        generators of accelerators are left alone: draw on the CPU and move. Threads take turns, for the generator is one.
         """
-        with torch.random.fork_rng(devices=[]):
+        with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.key & (2**63 - 1))
             yield
