@@ -89,7 +89,7 @@ class Stream:
         """Run code that reads the global generators of torch (``torch.distributions``, modules' initialisation).
 
         Inside, torch's global CPU generator is seeded from this stream; outside, it is as it was before. The
-        generators of accelerators are left alone: draw on the CPU and move. Threads take turns, for the generator is one.
+        generators of accelerators are left alone: draw on the CPU and move. Threads take turns.
         """
         with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.key & (2**63 - 1))
