@@ -72,7 +72,7 @@ class LotkaVolterra(Simulator):
     observations: ClassVar[tuple[str, ...]] = ("hudson-bay",)
 
     def __init__(
-        self, dynamics: str = "ode", system_size: float = 10.0, substeps: int | None = None, max_events: int = 2_000_000
+        self, dynamics: str = "ode", system_size: float = 10.0, substeps: int | None = None, max_events: int = 200_000
     ) -> None:
         if dynamics not in DYNAMICS:
             raise ValueError(f"dynamics: expected one of {', '.join(DYNAMICS)}; got {dynamics!r}")
