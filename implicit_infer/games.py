@@ -67,7 +67,7 @@ class Alternating:
         marks: Points of the history.
     """
 
-    steps: int = 10_000
+    steps: int = 5000
     critic_steps: int = 1
     learning_rate: float = 5e-4
     critic_learning_rate: float = 1e-3

@@ -22,7 +22,8 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -79,6 +80,8 @@ class GATSBI(Method):
         generator_loss: How the generator moves: a name in ``implicit_estimators.GENERATOR_LOSSES``.
         penalty: A name in ``implicit_estimators.PENALTIES``, or None.
         penalty_weight: Its weight; the penalty's own default if None.
+        epochs: Most passes of the generator over the simulations, which cuts the game short where they are few: a critic
+            that has seen each pair a thousand times knows them by heart, and the generator follows it.
         game: How the two players take turns.
     """
 
@@ -88,12 +91,15 @@ class GATSBI(Method):
     ratio_loss: str = "log"
     generator_loss: str = "non-saturating"
     penalty: str | None = "r1"
-    penalty_weight: float | None = 0.1
+    penalty_weight: float | None = 1.0
+    epochs: int = 130
     game: Alternating = field(default_factory=Alternating)
 
     name = "gatsbi"
 
     def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs: expected a positive int; got {self.epochs}")
         ratio_loss(self.ratio_loss)
         generator_loss(self.generator_loss)
         if self.penalty is not None and self.penalty not in PENALTIES:
@@ -139,7 +145,9 @@ class GATSBI(Method):
                 fake = generator(noise(), s[rows])
             return penalty.penalty(critic, v[rows], fake, random, s[rows])
 
-        averaged, history = self.game.play(
+        passes = math.ceil(self.epochs * len(v) / self.batch_size)
+        game = replace(self.game, steps=min(self.game.steps, passes))
+        averaged, history = game.play(
             generator,
             critic,
             generator_objective,

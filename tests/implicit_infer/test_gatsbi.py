@@ -66,6 +66,13 @@ def test_every_piece_can_be_chosen(settings):
     assert posterior.figures["generator_steps"] == 20
 
 
+def test_few_simulations_end_the_game_early():
+    """200 simulations, 130 passes, batches of 256: 102 steps, however many the game would have."""
+    method = GATSBI(hidden=(16,), game=Alternating(steps=5000))
+    posterior = method.infer(Question(GaussianLinear(dim=2), torch.zeros(2), 200, seed=0, progress=False))
+    assert posterior.figures["generator_steps"] == 102
+
+
 def test_same_seed_same_posterior():
     simulator = GaussianLinear(dim=2)
     question = Question(simulator, torch.zeros(2), 200, seed=3, progress=False)
