@@ -80,7 +80,7 @@ class GATSBI(Method):
         generator_loss: How the generator moves: a name in ``implicit_estimators.GENERATOR_LOSSES``.
         penalty: A name in ``implicit_estimators.PENALTIES``, or None.
         penalty_weight: Its weight; the penalty's own default if None.
-        epochs: Most passes of the generator over the simulations, which cuts the game short where they are few: a critic
+        epochs: Most passes of the generator over the simulations, which end the game early where they are few: a critic
             that has seen each pair a thousand times knows them by heart, and the generator follows it.
         game: How the two players take turns.
     """
