@@ -128,10 +128,10 @@ class NRE(Method):
         contrasts: K, parameters that compete for each x.
         gamma: Odds that one of them made it.
         batch_size: Simulations of a batch.
-        epochs: Most epochs to train.
-        learning_rate: AdamW's step size, which falls by a cosine.
+        epochs: Epochs to train; the weights of the best one on the held-out simulations are kept.
+        learning_rate: AdamW's step size, which falls by a cosine to zero over the epochs.
         weight_decay: AdamW's weight decay.
-        patience: Epochs without a better validation loss before training stops.
+        patience: Epochs without a better validation loss before training stops early, or None.
         validation: Share of the simulations held out.
         sampler: How the posterior is sampled.
     """
@@ -140,10 +140,10 @@ class NRE(Method):
     contrasts: int = 32
     gamma: float = 1.0
     batch_size: int = 128
-    epochs: int = 100
+    epochs: int = 40
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
-    patience: int = 15
+    patience: int | None = None
     validation: float = 0.1
     sampler: EnsembleSampler = field(default_factory=EnsembleSampler)
 
