@@ -168,36 +168,6 @@ class Folder:
                 )
 
 
-def write_draws(path: Path, theta: Tensor, names: tuple[str, ...], observed: Tensor, predictive: Tensor | None) -> None:
-    """Keep posterior draws (n, d), the observation and simulations at draws (m, *event_shape) in ArviZ's groups."""
-    import xarray
-
-    axes = [f"x_{i}" for i in range(observed.ndim)]
-    groups = {
-        "posterior": xarray.Dataset(
-            {"theta": (("chain", "draw", "parameter"), theta.numpy()[None])},
-            # zarr has no stable form for arrays of fixed-width strings
-            coords={"parameter": np.array(names, dtype=object)},
-        ),
-        "observed_data": xarray.Dataset({"x": (axes, observed.numpy())}),
-    }
-    if predictive is not None:
-        groups["posterior_predictive"] = xarray.Dataset({"x": (("chain", "draw", *axes), predictive.numpy()[None])})
-    xarray.DataTree.from_dict(groups).to_zarr(path, consolidated=False)
-
-
-def read_draws(path: Path, group: str = "posterior") -> np.ndarray | None:
-    """Draws kept by :func:`write_draws`, with the chain axis dropped; None if the group is not there."""
-    import zarr
-
-    variable = "theta" if group == "posterior" else "x"
-    store = zarr.open_group(path, mode="r")
-    if group not in store:
-        return None
-    values = np.asarray(store[f"{group}/{variable}"])
-    return values if group == "observed_data" else values[0]
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of one."""
     draft = path.with_name(f".{path.name}.draft")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from implicit_infer.compare.folder import FAILED, FINISHED, Folder, read_draws
+from implicit_infer.compare.folder import FAILED, FINISHED, Folder
 from implicit_infer.compare.plan import REFERENCE, Run
+from implicit_infer.draws import read_draws
 
 if TYPE_CHECKING:
     import pandas

@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from implicit_infer.compare.folder import ABSENT, FAILED, FINISHED, Folder, write_draws, write_json
+from implicit_infer.compare.folder import ABSENT, FAILED, FINISHED, Folder, write_json
 from implicit_infer.compare.plan import REFERENCE, Plan, Run
+from implicit_infer.draws import write_draws
 from implicit_infer.executors import run_blocks
 from implicit_infer.posteriors.method import Question
 from implicit_infer.posteriors.reference import reference_posterior

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from implicit_infer.compare.folder import Folder, read_draws, write_json
+from implicit_infer.compare.folder import Folder, write_json
 from implicit_infer.compare.plan import REFERENCE, Plan
 from implicit_infer.compare.run import failure
 from implicit_infer.diagnose.c2st import c2st
 from implicit_infer.diagnose.marginals import marginal_wasserstein
 from implicit_infer.diagnose.predictive import predictive_check
+from implicit_infer.draws import read_draws
 
 
 def reference_digest(folder: Folder) -> str | None:
@@ -34,16 +37,23 @@ def score(folder: Folder, plan: Plan, name: str) -> dict[str, Any]:
     """
     scores: dict[str, Any] = {"reference": reference_digest(folder), "error": None}
     try:
-        theta = _draws(folder, name)
-        scores["distinct"] = len(theta.unique(dim=0))
-        if scores["reference"] is not None:
-            scores |= _against_reference(theta, _draws(folder, REFERENCE), plan.seed_of(0, "split"))
-        predictive = read_draws(folder.runs / name / "draws.zarr", "posterior_predictive")
-        if predictive is not None:
-            scores |= _against_data(plan, torch.from_numpy(predictive))
+        # logged warnings would tear the progress display; what they say is among the scores
+        with contextlib.redirect_stderr(io.StringIO()):
+            scores |= _scores(folder, plan, name, against_reference=scores["reference"] is not None)
     except Exception as error:
         scores["error"] = failure(error)["error"]
     write_json(folder.runs / name / "scores.json", scores)
+    return scores
+
+
+def _scores(folder: Folder, plan: Plan, name: str, against_reference: bool) -> dict[str, Any]:
+    theta = _draws(folder, name)
+    scores: dict[str, Any] = {"distinct": len(theta.unique(dim=0))}
+    if against_reference:
+        scores |= _against_reference(theta, _draws(folder, REFERENCE), plan.seed_of(0, "split"))
+    predictive = read_draws(folder.runs / name / "draws.zarr", "posterior_predictive")
+    if predictive is not None:
+        scores |= _against_data(plan, torch.from_numpy(predictive))
     return scores
 
 

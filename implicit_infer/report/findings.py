@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -16,14 +15,12 @@ if TYPE_CHECKING:
     from implicit_infer.compare.results import Results
 
 COLUMNS = (
-    "Method",
-    "Budget",
     "Simulations",
     "Time",
     "C2ST to the reference",
     "Marginal distance",
     "Distinct draws",
-    "Data in 90 % bands",
+    "Data in 90\u00a0% bands",
     "Predictive p",
 )
 
@@ -102,7 +99,9 @@ def context(found: Findings) -> dict[str, Any]:
     """Everything that the page's template says."""
     return {
         "title": f"{found.about['simulator']}: {in_words(len(found.labels))} methods compared",
-        "eyebrow": f"{found.about['simulator']}{_on(found)} · compared by implicit-infer",
+        "eyebrow": " · ".join(
+            filter(None, (found.about["simulator"], found.about["observation"], "implicit-infer compare"))
+        ),
         "headline": headline(found),
         "lede": lede(found),
         "reading": reading(found),
@@ -110,9 +109,10 @@ def context(found: Findings) -> dict[str, Any]:
             {"label": label, "colour": found.colour(label)} for label in found.labels if found.shown(label) is not None
         ],
         "has_reference": found.reference is not None,
-        "columns": COLUMNS,
+        "columns": columns(found),
+        "several_budgets": len(found.budgets) > 1,
         "rows": rows(found),
-        "run_columns": ("Method", "Budget", "Repeat", "Status", *COLUMNS[2:]),
+        "run_columns": ("Method", "Budget", "Repeat", "Status", *COLUMNS),
         "runs": every_run(found) if found.repeats > 1 else [],
         "cards": cards(found),
         "details_caption": _details_caption(found),
@@ -157,10 +157,10 @@ def lede(found: Findings) -> list[str]:
         label, score, error = ranking[0]
         text = (
             f"A classifier tells the draws of {label} from the reference's with an accuracy of "
-            f"{score:.2f}\u00a0±\u00a0{error:.2f}, where 0.5 is perfect and 1 is worst"
+            f"{score:.3f}\u00a0±\u00a0{error:.3f}, where 0.5 is perfect and 1 is worst"
         )
         if len(ranking) > 1:
-            text += f"; {ranking[-1][0]}, the farthest, scores {ranking[-1][1]:.2f}"
+            text += f"; {ranking[-1][0]}, the farthest, scores {ranking[-1][1]:.3f}"
         sentences.append(f"{text}. {reference_in_words(found)}")
     elif (found.comparison.reference or {}).get("status") == ABSENT:
         sentences.append("Nothing exact is known of this simulator's posterior, so there is no reference to score by.")
@@ -199,12 +199,17 @@ def reading(found: Findings) -> str:
             f"averaged; two sets of draws of one law are about {1.8 / math.sqrt(n):.2f} apart."
         )
     parts.append(
-        "Predictions are good when about 90 % of the data lie in their 90 % bands and p is not close to 0; that alone "
-        "does not make a posterior right. Time includes each method's share of the common simulations."
+        "Predictions are good when about 90\u00a0% of the data lie in their 90\u00a0% bands and p is not close to 0; "
+        "that alone does not make a posterior right. Time includes each method's share of the common simulations."
     )
     if found.repeats > 1:
         parts.append(f"Numbers are medians over {in_words(found.repeats)} repeats, with the lowest and the highest.")
     return " ".join(parts)
+
+
+def columns(found: Findings) -> list[str]:
+    """The table's columns; the budget is one where there are several."""
+    return ["Method", *["Budget"] * (len(found.budgets) > 1), *COLUMNS]
 
 
 def rows(found: Findings) -> list[dict[str, Any]]:
@@ -246,7 +251,7 @@ def _cells(group: Any) -> list[dict[str, Any]]:
         c2st,
         cell("wasserstein", "{:.2f}".format),
         cell("distinct", lambda value: f"{value:,.0f}"),
-        cell("coverage_90", lambda value: f"{100 * value:.0f} %"),
+        cell("coverage_90", percent),
         cell("p_value", lambda value: f"{value:.3f}" if value < 0.1 else f"{value:.2f}"),
     ]
 
@@ -268,7 +273,7 @@ def every_run(found: Findings) -> list[list[str]]:
             number(about.get("c2st"), "{:.3f}".format),
             number(about.get("wasserstein"), "{:.2f}".format),
             number(about.get("distinct"), "{:,.0f}".format),
-            number(about.get("coverage_90"), "{:.0%}".format),
+            number(about.get("coverage_90"), percent),
             number(about.get("p_value"), "{:.3f}".format),
         ]
         for run, about in found.comparison.results.items()
@@ -317,7 +322,7 @@ def _farthest(found: Findings, about: dict[str, Any]) -> tuple[str, str] | None:
     if not distances:
         return None
     worst = max(range(len(distances)), key=distances.__getitem__)
-    return "farthest parameter", f"{found.about['parameters'][worst]}, {distances[worst]:.2f} off"
+    return "farthest parameter", f"{found.about['parameters'][worst]}, {distances[worst]:.1f} sd"
 
 
 def _warnings(found: Findings, label: str) -> list[str]:
@@ -359,7 +364,7 @@ def _pairs(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def value_in_words(value: Any) -> str:
-    """A figure or a setting for a reader."""
+    """A figure or a setting for a reader; of long lists only the ends."""
     if value is None:
         return DASH
     if isinstance(value, bool):
@@ -367,11 +372,14 @@ def value_in_words(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list):
-        shown = ", ".join(map(value_in_words, value[:8]))
-        return f"{shown}, … ({len(value)} values)" if len(value) > 8 else shown
-    return value if isinstance(value, str) else json.dumps(value)
+        if len(value) > 6:
+            return f"{value_in_words(value[0])}, …, {value_in_words(value[-1])} ({len(value)} values)"
+        return ", ".join(map(value_in_words, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name.replace('_', ' ')}: {value_in_words(part)}" for name, part in value.items())
+    return str(value)
 
 
 def run_in_words(run: Run, repeats: int) -> str:
@@ -383,6 +391,11 @@ def in_words(n: int) -> str:
     """Small numbers as words."""
     names = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return names[n] if n < len(names) else f"{n:,}"
+
+
+def percent(share: float) -> str:
+    """A share as "93 %", which no line break divides."""
+    return f"{100 * share:.0f}\u00a0%"
 
 
 def plural(word: str, n: int) -> str:
@@ -403,3 +416,13 @@ def listed(items: Sequence[str]) -> str:
 def shorten_paths(text: str) -> str:
     """A traceback without the folders of the machine that it comes from."""
     return re.sub(r'File "([^"]*[/\\])([^"/\\]+[/\\][^"/\\]+)"', r'File "\2"', text)
+
+
+def plain_table(found: Findings) -> tuple[list[str], list[list[str]]]:
+    """The columns and the rows of the table for a terminal."""
+    lines = []
+    for row in rows(found):
+        cells = row.get("cells") or [{"text": row["failed"].partition(":")[0]}]
+        texts = [" ".join(filter(None, (cell["text"], cell.get("se"), cell.get("range")))) for cell in cells]
+        lines.append([row["method"], *[row["budget"]] * (len(found.budgets) > 1), *texts])
+    return columns(found), lines

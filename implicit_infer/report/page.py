@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from implicit_infer.report import pictures
-from implicit_infer.report.findings import Findings, context, run_in_words
+from implicit_infer.report.findings import Findings, context, percent, run_in_words
 
 if TYPE_CHECKING:
     from implicit_infer.compare.results import Results
@@ -71,7 +71,7 @@ def _posteriors(found: Findings) -> dict[str, Any]:
     ]
     caption = (
         "Grey areas hold 50 % and 90 % of the reference's mass, coloured lines 50 % and 90 % of the method's; a method "
-        "with fewer than 200 distinct draws is shown by these."
+        "with fewer than 200 distinct draws, or with much of its mass outside of the picture, is shown by its draws."
         if reference is not None
         else "Lines hold 50 % and 90 % of the method's mass."
     )
@@ -97,11 +97,9 @@ def _predictions(found: Findings) -> dict[str, Any]:
         run = found.shown(label)
         if run is not None:
             about = comparison.results[run]
-            caption = (
-                "" if about.get("coverage_90") is None else f"{about['coverage_90']:.0%} of the data in the 90 % bands"
-            )
+            caption = ""
             if about.get("p_value") is not None:
-                caption += f", p = {about['p_value']:.2g}"
+                caption = f"{percent(about['coverage_90'])} of the data in the 90 % bands, p = {about['p_value']:.2g}"
             predictions[label] = comparison.predictive(label, run.budget, run.repeat).numpy(), caption
     if found.reference is not None:
         predictions["reference"] = comparison.predictive("reference").numpy(), ""

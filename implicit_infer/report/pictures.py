@@ -23,6 +23,9 @@ VARIABLES = {INK: "--ink-2", FAINT: "--line", REFERENCE: "--reference", ACCENT: 
 SHOWN = 10
 """Parameters in a picture; more would not be readable."""
 
+FEW = 200
+"""Distinct draws below which they are shown as points."""
+
 MASS = (0.5, 0.9)
 """Posterior mass inside the contours, and in predictive bands."""
 
@@ -94,12 +97,11 @@ def pairs(
                 axes.set_ylim(limits[i])
                 if reference is not None:
                     _contours(axes, reference[:, [j, i]], limits[j], limits[i], REFERENCE, filled=True)
-                if len(distinct) < 200:
-                    area = 14 * counts / counts.max() + 2
-                    axes.scatter(distinct[:, j], distinct[:, i], s=area, color=ACCENT, alpha=0.55, linewidths=0)
+                if len(distinct) < FEW:
+                    _points(axes, distinct[:, [j, i]], counts)
                 else:
                     _contours(axes, draws[:, [j, i]], limits[j], limits[i], ACCENT, filled=False)
-            _ticks(axes, bottom=i == d - 1, left=j == 0 and i > 0)
+            _ticks(axes, bottom=i == d - 1, left=j == 0 and i > 0, n=2 if d > 5 else 3)
             if i == d - 1:
                 axes.set_xlabel(_pretty(names[j]), color=INK)
             if j == 0 and i > 0:
@@ -193,8 +195,8 @@ def parameter_limits(draws: Sequence[np.ndarray], reference: np.ndarray | None) 
     if reference is not None:
         centre = np.quantile(reference, [0.005, 0.995], axis=0)
         width = centre[1] - centre[0]
-        low = np.minimum(np.maximum(low, centre[0] - 0.9 * width), centre[0])
-        high = np.maximum(np.minimum(high, centre[1] + 0.9 * width), centre[1])
+        low = np.minimum(np.maximum(low, centre[0] - 1.2 * width), centre[0])
+        high = np.maximum(np.minimum(high, centre[1] + 1.2 * width), centre[1])
     margin = 0.04 * (high - low) + 1e-9 * (1 + np.abs(high))
     return list(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
 
@@ -236,8 +238,8 @@ def svg(figure: Any, name: str, colours: Mapping[str, str] | None = None) -> str
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", text)
     for stand_in, variable in {**VARIABLES, **(colours or {})}.items():
         text = text.replace(stand_in, f"var({variable})")
-    # a hundredth of a point cannot be seen, and the page is shorter by a third
-    return re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    # a tenth of a point cannot be seen, and the page is shorter by half
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text)
 
 
 def _figure(width: float, height: float) -> Any:
@@ -264,7 +266,7 @@ def _ticks(axes: Any, bottom: bool, left: bool, n: int = 3, integer: bool = Fals
     for axis, shown in ((axes.xaxis, bottom), (axes.yaxis, left)):
         if shown:
             axis.set_major_locator(
-                MaxNLocator(n, prune="both" if n == 3 else None, integer=integer and axis is axes.xaxis)
+                MaxNLocator(n, prune="both" if n < 4 else None, integer=integer and axis is axes.xaxis)
             )
         else:
             axis.set_ticks([])
@@ -307,6 +309,23 @@ def _density(values: np.ndarray, limits: tuple[float, float], bins: int = 128) -
     return (edges[1:] + edges[:-1]) / 2, height
 
 
+def _points(axes: Any, points: np.ndarray, weights: np.ndarray) -> None:
+    """Points, larger where they weigh more; each is a line of hardly any length, which is short in SVG."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    limits = np.array([axes.get_xlim(), axes.get_ylim()]).T
+    seen = ((points >= limits[0]) & (points <= limits[1])).all(1)
+    size = np.ceil(3 * weights / weights.max())
+    for step in (1, 2, 3):
+        chosen = points[seen & (size == step)]
+        if len(chosen):
+            ends = np.stack([chosen, chosen + 1e-4 * (limits[1] - limits[0])], axis=1)
+            path = Path(ends.reshape(-1, 2), [Path.MOVETO, Path.LINETO] * len(chosen))
+            width = 0.8 + 0.6 * step
+            axes.add_patch(PathPatch(path, color=ACCENT, alpha=0.55, linewidth=width, capstyle="round", fill=False))
+
+
 def _contours(
     axes: Any, points: np.ndarray, x: tuple[float, float], y: tuple[float, float], colour: str, filled: bool
 ) -> None:
@@ -318,18 +337,19 @@ def _contours(
     smoothing = [_spread(points[:, i]) * len(points) ** (-1 / 6) / widths[i] for i in (0, 1)]
     height = gaussian_filter(height, np.maximum(smoothing, 0.7), mode="constant")
     ordered = np.sort(height.ravel())[::-1]
-    # of all draws, not of those inside the picture
-    inside = np.cumsum(ordered) / len(points)
-    levels = [ordered[min(int(np.searchsorted(inside, mass)), ordered.size - 1)] for mass in reversed(MASS)]
-    if not 0 < levels[0] < levels[1]:
-        return
+    inside = np.cumsum(ordered) / len(points)  # of all draws, not of those inside the picture
+    levels = [float(ordered[np.searchsorted(inside, mass)]) for mass in reversed(MASS) if inside[-1] > mass]
     centres = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
+    if not filled and len(levels) < len(MASS):
+        # so much lies outside that the contour would not close
+        _points(axes, points[:FEW], np.ones(min(len(points), FEW)))
+    if not levels or not 0 < levels[0] < height.max():
+        return
     if filled:
-        alphas = ((levels[0], levels[1], 0.22), (levels[1], height.max() * 1.01, 0.45))
-        for low, high, alpha in alphas:
+        for low, high, alpha in zip(levels, [*levels[1:], 1.01 * height.max()], (0.22, 0.45), strict=False):
             axes.contourf(*centres, height.T, levels=[low, high], colors=[colour], alpha=alpha)
     else:
-        axes.contour(*centres, height.T, levels=levels, colors=[colour], linewidths=[0.9, 1.5])
+        axes.contour(*centres, height.T, levels=levels, colors=[colour], linewidths=[0.9, 1.5][-len(levels) :])
 
 
 def _spread(values: np.ndarray) -> float:

@@ -1,0 +1,324 @@
+"""The command line: the verbs of the package on shipped simulators and files.
+
+Only typer is imported before a command runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from implicit_simulators import Simulator
+
+app = typer.Typer(
+    name="implicit-infer",
+    epilog="Add --traceback to a command to see where an error comes from.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would double the time that --help takes
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SimulatorName = Annotated[str, typer.Argument(metavar="SIMULATOR", help="A name of `implicit-infer list simulators`.")]
+Observed = Annotated[
+    str,
+    typer.Option("--observed", "-x", help="An observation that ships with the simulator, or a CSV, NPY or JSON file."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the simulator, as in dynamics=ode.")
+]
+Seed = Annotated[int, typer.Option(help="Root of every random number.")]
+Device = Annotated[str, typer.Option(help="Where networks are trained.")]
+Workers = Annotated[int, typer.Option(help="Worker processes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("implicit-infer"))
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Fit simulators to data, estimate density ratios, and compare the methods that do it."""
+
+
+@app.command()
+def simulate(
+    simulator: SimulatorName,
+    n: Annotated[int, typer.Option("--n", "-n", help="How many simulations.")] = 10_000,
+    out: Annotated[Path, typer.Option(help="The Zarr store; started again, it is resumed.")] = Path("runs.zarr"),
+    settings: Settings = None,
+    seed: Seed = 0,
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate at draws from the prior into a Zarr store.
+
+    Started again with the same store, it does what is missing.
+    """
+    import implicit_infer as ii
+
+    runs = ii.simulate(_simulator(simulator, settings), n, seed=seed, workers=workers, store=out, progress=not quiet)
+    if len(runs) < n:
+        _say(f"stopped: {len(runs):,} of {n:,} simulations are kept in {out}; the same command does the rest")
+        raise typer.Exit(130)
+    failed = int(runs.failed.sum())
+    print(f"{len(runs):,} simulations in {out}" + (f", of which {failed:,} failed" if failed else ""))
+
+
+@app.command()
+def ratio(
+    p: Annotated[Path, typer.Argument(help="Samples of the numerator: a CSV, NPY, JSON or Parquet file, a row each.")],
+    q: Annotated[Path, typer.Argument(help="Samples of the denominator.")],
+    method: Annotated[str, typer.Option(help="A name of `implicit-infer list ratio-methods`, or auto.")] = "auto",
+    divergence: Annotated[str, typer.Option(help="A name of `implicit-infer list comparisons`.")] = "kl",
+    seed: Seed = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Estimate a density ratio from two sets of samples.
+
+    Prints a divergence and a check of how far to trust the ratio.
+    """
+    import implicit_infer as ii
+    from implicit_infer.catalogue import find
+
+    find(divergence, ii.comparisons(), "divergence")
+    samples = _table(p)[0], _table(q)[0]
+    fitted = ii.estimate_ratio(*samples, method=method, seed=seed, device=device, progress=not quiet)
+    found = fitted.divergence(divergence)
+    print(f"{divergence} divergence of p from q: {float(found):.4g} ± {found.standard_error:.2g} nats")
+    print(fitted.check())
+
+
+@app.command()
+def infer(
+    simulator: SimulatorName,
+    observed: Observed,
+    method: Annotated[str, typer.Option(help="A name of `implicit-infer list methods`.")] = "nre",
+    budget: Annotated[int, typer.Option(help="Simulations that may be spent.")] = 10_000,
+    draws: Annotated[int, typer.Option(help="Posterior draws.")] = 1_000,
+    out: Annotated[Path | None, typer.Option(help="Where to write the draws: .csv, .parquet or .zarr.")] = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Infer the parameters behind one observation.
+
+    Prints the mean, standard deviation and 90 % interval of each parameter.
+    """
+    import implicit_infer as ii
+    from implicit_infer.checks import check_count
+    from implicit_infer.draws import check_draws_path, save_draws
+
+    chosen = _simulator(simulator, settings)
+    data = _observation(chosen, observed)
+    check_count(draws, "draws")
+    if out is not None:
+        check_draws_path(out)
+    options: dict[str, Any] = {"seed": seed, "device": device, "workers": workers, "progress": not quiet}
+    posterior = ii.infer(chosen, data, method, budget, **options)
+    theta = posterior.sample((draws,), show_progress_bars=not quiet, seed=seed)
+    rows = []
+    for name, values in zip(posterior.parameter_names, theta.double().T, strict=True):
+        numbers = (values.mean(), values.std(), values.quantile(0.05), values.quantile(0.95))
+        rows.append([name, *(f"{float(number):.4g}" for number in numbers)])
+    print(f"{method} posterior of {chosen.name}, {posterior.simulations:,} simulations")
+    _print_table(["parameter", "mean", "sd", "5 %", "95 %"], rows)
+    for warning in posterior.warnings:
+        _say(f"note: {warning}")
+    if out is not None:
+        save_draws(out, theta, posterior.parameter_names, posterior.observed)
+        print(f"{draws:,} draws in {out}")
+
+
+@app.command()
+def compare(
+    simulator: SimulatorName,
+    observed: Observed,
+    methods: Annotated[str, typer.Option(help="Names of `implicit-infer list methods`, with commas.")],
+    out: Annotated[Path, typer.Option(help="Folder of the comparison; started again, it does what is missing.")],
+    budgets: Annotated[str, typer.Option(help="Simulations that each may spend, with commas.")] = "1000,10000",
+    repeats: Annotated[int, typer.Option(help="Independent repetitions.")] = 3,
+    reference: Annotated[str, typer.Option(help="auto, none, or a file of draws from the true posterior.")] = "auto",
+    draws: Annotated[int, typer.Option(help="Posterior draws of each method that are kept and scored.")] = 1_000,
+    predictive: Annotated[int, typer.Option(help="Draws that are simulated again for the predictive check.")] = 500,
+    settings: Settings = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods at the same simulation budget.
+
+    Ends with a table and the path of an HTML report. Started again with the same folder, it does what is missing.
+    """
+    import implicit_infer as ii
+    from implicit_infer.report.findings import Findings, plain_table
+
+    chosen = _simulator(simulator, settings)
+    result = ii.compare(
+        chosen,
+        _observation(chosen, observed),
+        [name.strip() for name in methods.split(",")],
+        [_whole(budget, "budgets") for budget in budgets.split(",")],
+        repeats,
+        out=out,
+        seed=seed,
+        workers=workers,
+        device=device,
+        reference={"auto": "auto", "none": None}[reference] if reference in ("auto", "none") else _table(reference)[0],
+        draws=draws,
+        predictive=predictive,
+        progress=not quiet,
+    )
+    found = Findings(result)
+    _print_table(*plain_table(found))
+    for failure in found.failures():
+        _say(f"failed: {failure['name']}: {failure['error']}")
+    print(f"report: {result.report()}")
+    if not (result.table.status == "finished").any():
+        raise typer.Exit(1)
+
+
+@app.command(name="list")
+def list_names(
+    what: Annotated[
+        str, typer.Argument(help="methods, simulators, observations, comparisons or ratio-methods; or all.")
+    ] = "all",
+) -> None:
+    """List what there is, with a line about each."""
+    import implicit_infer as ii
+    from implicit_infer.catalogue import find
+
+    def observations() -> dict[str, str]:
+        return {name: f"for {key}" for key, value in ii.simulators().items() for name in value.observations}
+
+    lists: dict[str, Any] = {
+        "methods": ii.methods,
+        "simulators": ii.simulators,
+        "observations": observations,
+        "comparisons": ii.comparisons,
+        "ratio-methods": ii.ratio_methods,
+    }
+    if what != "all":
+        find(what, lists, "list")
+    for title in lists if what == "all" else [what]:
+        entries = lists[title]()
+        if what == "all":
+            print(f"{title}:")
+        width = max(map(len, entries), default=0)
+        for name, entry in entries.items():
+            line = entry if isinstance(entry, str) else (entry.__doc__ or "").strip().splitlines()[0]
+            # formulas and what follows them are for the reference, not for a terminal
+            line = line.partition(" :math:")[0].rstrip(" ,.")
+            print(f"{'  ' * (what == 'all')}{name:<{width}}  {line}")
+
+
+def _simulator(name: str, settings: list[str] | None) -> Simulator:
+    """A shipped simulator with the settings of ``--set``."""
+    import inspect
+    import json
+
+    from implicit_infer.catalogue import find, simulators
+
+    kind = find(name, simulators(), "simulator")
+    known = list(inspect.signature(kind).parameters)
+    chosen: dict[str, Any] = {}
+    for setting in settings or []:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ValueError(f"set: expected KEY=VALUE; got {setting!r}")
+        if key not in known:
+            raise ValueError(f"set: {name} has the settings {', '.join(known) or 'none'}; got {key!r}")
+        try:
+            chosen[key] = json.loads(value)
+        except json.JSONDecodeError:
+            chosen[key] = value
+    simulator: Simulator = kind(**chosen)
+    return simulator
+
+
+def _observation(simulator: Simulator, observed: str) -> Any:
+    """The name of a shipped observation, or the content of a file."""
+    if observed in simulator.observations:
+        return observed
+    path = Path(observed)
+    if not path.is_file():
+        shipped = ", ".join(simulator.observations) or "none"
+        raise ValueError(
+            f"observed: expected a file or an observation of {simulator.name} ({shipped}); got {observed!r}"
+        )
+    values, columns = _table(path)
+    labels = getattr(simulator, "event_labels", None)
+    if labels and columns and set(labels) <= set(columns):
+        values = values[:, [columns.index(label) for label in labels]]
+    # a file has rows and columns even where the data are one series
+    fits = values.size == simulator.event_shape.numel() and 1 in values.shape
+    return values.reshape(tuple(simulator.event_shape)) if fits else values
+
+
+def _table(path: str | Path) -> tuple[np.ndarray, list[str]]:
+    """Numbers in a file, and the names of its columns where it has them."""
+    from implicit_infer.draws import read_numbers
+
+    return read_numbers(Path(path))
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name}: expected whole numbers with commas between; got {text.strip()!r}") from None
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # what is piped must not be cut to the width of no terminal
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main() -> None:
+    """Run a command; what a user did wrong is answered with one sentence and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
+    try:
+        app(arguments, prog_name="implicit-infer")
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        if len(arguments) < len(sys.argv) - 1:
+            raise
+        _say(f"implicit-infer: {' '.join(str(error).split())}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
