@@ -1,0 +1,97 @@
+"""A critic of samples given a condition: the network that conditional games and amortised ratios are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from implicit_estimators.networks.mlp import MLP
+from implicit_estimators.seeds import Seed, forked, resolve_seed
+
+
+class ConditionalCritic(nn.Module):
+    r"""Logits :math:`c(x, y)` of samples x given conditions y: an MLP on both side by side.
+
+    Trained to tell p(x, y) from q(x, y) with the same law of y, its output is :math:`\log p(x \mid y) / q(x \mid y)`.
+
+    Args:
+        inputs: Width of a sample.
+        conditions: Width of a condition; 0 for none.
+        hidden: Widths of the hidden layers.
+        activation: A name in ``networks.mlp.ACTIVATIONS``.
+        layer_norm: Normalise each hidden layer.
+        residual: Add a hidden layer's input to its output where the widths agree.
+        spectral_norm: Divide each weight matrix by its largest singular value, so that the critic has slope at most 1
+            (with activations of slope at most 1) in samples and conditions together.
+        seed: Seed of the initial weights.
+        dtype: Floating type of the weights; float32 if None.
+        device: Where the weights lie.
+
+    Raises:
+        ValueError: If a width is not positive or the activation is unknown.
+
+    References:
+        | Spectral Normalization for Generative Adversarial Networks (Miyato et al., 2018)
+        | https://arxiv.org/abs/1802.05957
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        conditions: int,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        activation: str = "silu",
+        layer_norm: bool = False,
+        residual: bool = False,
+        spectral_norm: bool = False,
+        seed: Seed = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        if conditions < 0:
+            raise ValueError(f"conditions: expected a width of 0 or more; got {conditions}")
+        seed = resolve_seed(seed)
+        self.network = MLP(
+            inputs + conditions,
+            1,
+            hidden,
+            activation=activation,
+            layer_norm=layer_norm,
+            residual=residual,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+        )
+        self.config: dict[str, Any] = {
+            "inputs": inputs,
+            "conditions": conditions,
+            **{name: self.network.config[name] for name in ("hidden", "activation", "layer_norm", "residual")},
+            "spectral_norm": spectral_norm,
+        }
+        if spectral_norm:
+            with forked(seed):  # the power iteration starts from random vectors
+                for module in list(self.network.modules()):
+                    if isinstance(module, nn.Linear):
+                        nn.utils.parametrizations.spectral_norm(module)
+
+    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        r"""Logits of each sample.
+
+        Args:
+            samples: x, with shape (\*, inputs).
+            condition: y, with shape (\*, conditions); leading axes are broadcast against those of ``samples``, so one
+                row of conditions can meet many samples. None if the critic has no condition.
+
+        Returns:
+            Logits with the broadcast leading shape (\*).
+        """
+        if condition is None:
+            return self.network(samples).squeeze(-1)
+        leading = torch.broadcast_shapes(samples.shape[:-1], condition.shape[:-1])
+        pair = [samples.expand(*leading, -1), condition.expand(*leading, -1)]
+        return self.network(torch.cat(pair, -1)).squeeze(-1)

@@ -1,0 +1,269 @@
+r"""How far to trust an estimated ratio, from fresh samples: moments, calibration, and what weighting leaves over.
+
+A ratio r = p/q must satisfy :math:`\mathbb{E}_q[r] = 1` and :math:`\mathbb{E}_p[1/r] = 1`; the classifier :math:`D =
+r / (1 + r)` must be calibrated; and p weighted by 1 - D must be the same distribution as q weighted by D, which a
+fresh classifier tries to refute. No one of these suffices: r = 1 passes the first three for any p and q, and a factor
+on r passes the last. Where p and q hardly overlap, a handful of samples decides all averages, and even the true ratio
+fails: then the answer is "uninformative".
+
+References:
+    | Balancing Covariates via Propensity Score Weighting (Li, Morgan and Zaslavsky, 2018), for the weights 1 - D and D
+    | https://arxiv.org/abs/1404.1785
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from implicit_estimators.divergences import softplus
+from implicit_estimators.estimate import Estimate
+from implicit_estimators.networks.mlp import MLP
+from implicit_estimators.networks.standardise import Standardiser
+from implicit_estimators.networks.train import train
+from implicit_estimators.ratio_losses import LogLoss
+from implicit_estimators.seeds import Seed, resolve_seed, stream
+
+ENOUGH = 50.0
+"""Effective samples below which an average says nothing of the ratio."""
+SIGNIFICANT = 3.0
+"""Standard errors beyond which a deviation is not chance."""
+FOLDS = 2
+
+
+@dataclass(frozen=True)
+class RatioCheck:
+    """What held-out samples say of an estimated ratio. ``print`` it for a table.
+
+    Attributes:
+        mean_ratio: The mean of r over q, which should be 1.
+        mean_inverse: The mean of 1/r over p, which should be 1.
+        log_loss: Mean log loss of D, p and q weighing the same; log 2 = 0.693 is that of knowing nothing.
+        calibration_error: Mean distance of D from the observed share of p, over bins of D, with the standard error
+            that the bins' counts give; a calibrated D has about ``calibration_noise``.
+        calibration_noise: What the calibration error of a perfectly calibrated D would be.
+        reliability: One row for each bin: mean D, observed share of p, share of all samples; shape (bins, 3).
+        weighted_auc: Area under the ROC curve of a fresh classifier of p weighted by 1 - D against q weighted by D;
+            0.5 if the ratio is right up to a factor.
+        effective_q: Effective number of samples of q weighted by r.
+        effective_p: Effective number of samples of p weighted by 1/r.
+        tail_q: Tail index of r over q; from 1/2 on its variance is infinite, and its mean comes out too small.
+        tail_p: Tail index of 1/r over p.
+        effective_overlap: The smaller effective number under the weights of ``weighted_auc``.
+        n_p: Samples of p.
+        n_q: Samples of q.
+        verdict: "trusted", "off: ..." with what is wrong, or "uninformative: ..." where samples cannot tell.
+    """
+
+    mean_ratio: Estimate
+    mean_inverse: Estimate
+    log_loss: Estimate
+    calibration_error: Estimate
+    calibration_noise: float
+    reliability: Tensor
+    weighted_auc: Estimate
+    effective_q: float
+    effective_p: float
+    tail_q: float
+    tail_p: float
+    effective_overlap: float
+    n_p: int
+    n_q: int
+    verdict: str
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing speaks against the ratio, and something could have."""
+        return self.verdict == "trusted"
+
+    def __str__(self) -> str:
+        rows = [
+            ("mean of r over q", repr(self.mean_ratio), "1"),
+            ("mean of 1/r over p", repr(self.mean_inverse), "1"),
+            ("log loss", repr(self.log_loss), f"< {math.log(2):.4f}"),
+            ("calibration error", repr(self.calibration_error), f"{self.calibration_noise:.2g}"),
+            ("AUC after weighting", repr(self.weighted_auc), "0.5"),
+            ("effective samples of q", f"{self.effective_q:.0f} of {self.n_q}", f">= {ENOUGH:.0f}"),
+            ("effective samples of p", f"{self.effective_p:.0f} of {self.n_p}", f">= {ENOUGH:.0f}"),
+        ]
+        lines = [f"{what:<24}{found:<20}expected {expected}" for what, found, expected in rows]
+        return "\n".join([*lines, f"verdict: {self.verdict}"])
+
+
+def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Seed = None) -> RatioCheck:
+    """Check estimated log-ratios at held-out samples.
+
+    Args:
+        log_r_p: log r at samples of p, with shape (n,).
+        log_r_q: log r at samples of q, with shape (m,).
+        p: The samples of p, with shape (n, d).
+        q: The samples of q, with shape (m, d).
+        seed: Seed of the classifier that looks for what is left.
+
+    Returns:
+        The check.
+
+    Raises:
+        ValueError: If there are fewer than 2 samples of either, or counts do not match.
+    """
+    if len(log_r_p) != len(p) or len(log_r_q) != len(q) or min(len(p), len(q)) < 2:
+        raise ValueError(
+            f"p, q: expected at least 2 samples and one log-ratio for each; got {len(p)}, {len(q)} samples and "
+            f"{len(log_r_p)}, {len(log_r_q)} log-ratios"
+        )
+    log_r_p, log_r_q = log_r_p.detach().cpu().double(), log_r_q.detach().cpu().double()
+    # log D and log(1 - D): weights that stay below 1
+    overlap_p, overlap_q = -softplus(log_r_p), -softplus(-log_r_q)
+    error, noise, reliability = _calibration(log_r_p, log_r_q)
+    found = RatioCheck(
+        mean_ratio=_mean_exp(log_r_q),
+        mean_inverse=_mean_exp(-log_r_p),
+        log_loss=Estimate.mean(softplus(-log_r_p), softplus(log_r_q)),
+        calibration_error=error,
+        calibration_noise=noise,
+        reliability=reliability,
+        weighted_auc=_weighted_auc(p, q, overlap_p, overlap_q, resolve_seed(seed)),
+        effective_q=effective_number(log_r_q),
+        effective_p=effective_number(-log_r_p),
+        tail_q=tail_index(log_r_q),
+        tail_p=tail_index(-log_r_p),
+        effective_overlap=min(effective_number(overlap_p), effective_number(overlap_q)),
+        n_p=len(p),
+        n_q=len(q),
+        verdict="",
+    )
+    object.__setattr__(found, "verdict", _verdict(found))
+    return found
+
+
+def effective_number(log_weights: Tensor) -> float:
+    r"""Kish's effective number of samples, :math:`(\sum w)^2 / \sum w^2`, from log-weights."""
+    return math.exp(float(2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)))
+
+
+def tail_index(log_weights: Tensor) -> float:
+    r"""Hill's estimate of k where weights exceed w with probability :math:`\propto w^{-1/k}`, from the largest ones."""
+    top = min(len(log_weights) // 5, round(3 * math.sqrt(len(log_weights))))
+    largest = log_weights.topk(top + 1).values
+    return float((largest[:-1] - largest[-1]).mean()) if top else math.inf
+
+
+def _mean_exp(values: Tensor) -> Estimate:
+    """Mean of exp(values), infinite where it leaves float64, and never NaN."""
+    largest = values.max()
+    relative = Estimate.mean((values - largest).exp())
+    scale = float(largest.exp())
+    return Estimate(scale * relative, scale * relative.standard_error if relative.standard_error else 0.0)
+
+
+def _calibration(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, float, Tensor]:
+    """Error, the error expected of a calibrated D, and the reliability curve, in bins of equal count."""
+    predicted = torch.cat([log_r_p, log_r_q]).sigmoid()
+    is_p = torch.cat([torch.ones_like(log_r_p), torch.zeros_like(log_r_q)])
+    # p and q weigh the same however many there are of each
+    weight = torch.where(is_p.bool(), 0.5 / len(log_r_p), 0.5 / len(log_r_q))
+    order = predicted.argsort(stable=True)
+    bins = min(15, max(2, len(predicted) // 40))
+    rows, variances = [], []
+    for part in order.tensor_split(bins):
+        mass = weight[part].sum()
+        mean = (weight[part] * predicted[part]).sum() / mass
+        observed = (weight[part] * is_p[part]).sum() / mass
+        rows.append(torch.stack([mean, observed, mass]))
+        spread = weight[part].square() * predicted[part] * (1 - predicted[part])
+        variances.append(spread.sum())  # of mass times the observed share, if D is right
+    reliability, sd = torch.stack(rows), torch.stack(variances).sqrt()
+    gaps = (reliability[:, 0] - reliability[:, 1]).abs() * reliability[:, 2]
+    # a normal's absolute value has mean sqrt(2 / pi) and variance 1 - 2 / pi in units of its own
+    error = math.sqrt((1 - 2 / math.pi) * float(sd.square().sum()))
+    return Estimate(float(gaps.sum()), error), math.sqrt(2 / math.pi) * float(sd.sum()), reliability
+
+
+def _weighted_auc(p: Tensor, q: Tensor, log_weight_p: Tensor, log_weight_q: Tensor, seed: int) -> Estimate:
+    """Cross-fitted: each fold is scored by a classifier that was trained on the others."""
+    if min(len(p), len(q)) < 10 * FOLDS:
+        return Estimate(0.5, math.inf)
+    standardiser = Standardiser.fit(p, q, robust=True)
+    generator = stream(seed, "split")
+    sides = []
+    for samples, log_weight in ((p, log_weight_p), (q, log_weight_q)):
+        weight = (log_weight - log_weight.max()).exp().float()
+        order = torch.randperm(len(samples), generator=generator)
+        rows = standardiser(samples.detach()).float().cpu()[order]
+        sides.append([(rows.tensor_split(FOLDS)[i], weight[order].tensor_split(FOLDS)[i]) for i in range(FOLDS)])
+    areas, variances = [], []
+    for fold in range(FOLDS):
+        seen = [[torch.cat(parts) for parts in zip(*_without(side, fold), strict=True)] for side in sides]
+        network = MLP(p.shape[1], 1, (32, 32), seed=seed)
+
+        def loss(
+            p: Tensor, weight_p: Tensor, q: Tensor, weight_q: Tensor, generator: torch.Generator, network: MLP = network
+        ) -> Tensor:
+            floor = torch.finfo(weight_p.dtype).tiny  # a batch whose weights all round to 0 has no mean
+            return LogLoss().loss(network(p)[:, 0], network(q)[:, 0], weight_p + floor, weight_q + floor)
+
+        train(
+            network, loss, seen, validation=0, epochs=30, batch_size=256, learning_rate=5e-3, weight_decay=0.1,
+            average=0.99, patience=None, seed=seed,
+        )  # fmt: skip
+        with torch.no_grad():
+            (score_p, weight_p), (score_q, weight_q) = ((network(side[fold][0])[:, 0], side[fold][1]) for side in sides)
+        area, variance = _area(score_p.double(), weight_p.double(), score_q.double(), weight_q.double())
+        areas.append(area)
+        variances.append(variance)
+    return Estimate(sum(areas) / FOLDS, math.sqrt(sum(variances)) / FOLDS)
+
+
+def _without(parts: list[tuple[Tensor, Tensor]], i: int) -> list[tuple[Tensor, Tensor]]:
+    return parts[:i] + parts[i + 1 :]
+
+
+def _area(score_p: Tensor, weight_p: Tensor, score_q: Tensor, weight_q: Tensor) -> tuple[float, float]:
+    """Weighted area under the ROC curve and its variance (DeLong's, with weights)."""
+    placement_p = _share_below(score_p, score_q, weight_q)  # of q below each p
+    placement_q = 1 - _share_below(score_q, score_p, weight_p)  # of p above each q
+    share_p, share_q = weight_p / weight_p.sum(), weight_q / weight_q.sum()
+    area = (share_p * placement_p).sum()
+    variance = (share_p * (placement_p - area)).square().sum() + (share_q * (placement_q - area)).square().sum()
+    return float(area), float(variance)
+
+
+def _share_below(scores: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+    """Share of the weight of ``others`` below each score, ties by half."""
+    ordered, order = others.sort()
+    mass = torch.cat([weights.new_zeros(1), weights[order].cumsum(0)]) / weights.sum()
+    below, up_to = (torch.searchsorted(ordered, scores, right=right) for right in (False, True))
+    return 0.5 * (mass[below] + mass[up_to])
+
+
+def _verdict(check: RatioCheck) -> str:
+    wrong = []
+    for what, mean, effective, tail in (
+        ("the mean of r over q", check.mean_ratio, check.effective_q, check.tail_q),
+        ("the mean of 1/r over p", check.mean_inverse, check.effective_p, check.tail_p),
+    ):
+        # a heavy tail that the samples did not reach makes the mean too small, and its error, too
+        excess = mean - 1 if tail >= 0.5 else abs(mean - 1)
+        if effective >= ENOUGH and excess > max(SIGNIFICANT * mean.standard_error, 0.05):
+            wrong.append(f"{what} is {mean!r} and not 1")
+    excess = check.calibration_error - check.calibration_noise
+    if excess > max(SIGNIFICANT * check.calibration_error.standard_error, 0.01):
+        wrong.append(
+            f"the calibration error is {check.calibration_error:.3f}, noise gives {check.calibration_noise:.3f}"
+        )
+    if check.log_loss - math.log(2) > SIGNIFICANT * check.log_loss.standard_error + 1e-3:
+        wrong.append(f"the log loss {check.log_loss!r} is worse than that of no ratio at all")
+    left = check.weighted_auc - 0.5
+    if check.effective_overlap >= ENOUGH and left > max(SIGNIFICANT * check.weighted_auc.standard_error, 0.01):
+        wrong.append(f"after weighting p and q are still told apart with AUC {check.weighted_auc!r}")
+    if wrong:
+        return "off: " + "; ".join(wrong)
+    if max(check.effective_q, check.effective_p) < ENOUGH or check.effective_overlap < ENOUGH:
+        return (
+            f"uninformative: p and q overlap in too few samples ({check.effective_q:.0f} effective of {check.n_q} "
+            f"of q, {check.effective_p:.0f} of {check.n_p} of p); a wrong ratio would pass, too"
+        )
+    return "trusted"
