@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from implicit_infer.diagnose import c2st
+from implicit_infer.diagnose import marginal_wasserstein
 from implicit_infer.games import Alternating
 from implicit_infer.posteriors import GATSBI, Question
 from implicit_simulators.benchmark import GaussianLinear, TwoMoons
@@ -54,7 +54,8 @@ def test_two_moons_stays_inside_the_prior_and_beats_it():
     posterior = method.infer(Question(simulator, torch.zeros(2), 4000, seed=0, progress=False))
     draws = posterior.sample((1000,), seed=1)
     assert simulator.prior.support.check(draws).all()
-    assert c2st(simulator.posterior(torch.zeros(2)).sample((1000,)), draws).score < 0.97  # the prior scores above 0.99
+    distance = marginal_wasserstein(draws, simulator.posterior(torch.zeros(2)).sample((1000,)))
+    assert distance.mean() < 0.6  # the prior is 1.28 away
 
 
 @pytest.mark.parametrize("settings", [{"ratio_loss": "brier"}, {"generator_loss": "kl"}, {"penalty": None}])

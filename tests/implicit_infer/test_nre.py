@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from implicit_infer.diagnose import c2st
+from implicit_infer.diagnose import marginal_wasserstein
 from implicit_infer.posteriors import NRE, EnsembleSampler, Question
 from implicit_infer.posteriors.nre import contrastive_loss
 from implicit_simulators.benchmark import GaussianLinear, TwoMoons
@@ -94,7 +94,8 @@ def test_two_moons_beats_the_prior_by_far():
     posterior = NRE(epochs=20).infer(Question(simulator, observed, 2000, seed=0, progress=False))
     draws = posterior.sample((500,), seed=1)
     assert simulator.prior.support.check(draws).all()
-    assert c2st(simulator.posterior(observed).sample((500,)), draws).score < 0.97  # the prior scores above 0.99
+    distance = marginal_wasserstein(draws, simulator.posterior(observed).sample((1000,)))
+    assert distance.mean() < 0.6  # the prior is 1.28 away
 
 
 def test_potential_is_a_density_up_to_a_constant():
