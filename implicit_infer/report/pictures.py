@@ -236,6 +236,7 @@ def svg(figure: Any, name: str, colours: Mapping[str, str] | None = None) -> str
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf'\1 style="max-width: {1.15 * width:.0f}px"', text, count=1)
     text = re.sub(r'(id="|#)(?=[A-Za-z])(?![0-9a-f]{6}[;"])', rf"\1{name}-", text)
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r" ?font-family: [^;\"]*;?", "", text)
     for stand_in, variable in {**VARIABLES, **(colours or {})}.items():
         text = text.replace(stand_in, f"var({variable})")
     # a tenth of a point cannot be seen, and the page is shorter by half
