@@ -10,7 +10,7 @@ from implicit_simulators.benchmark import GaussianLinear, TwoMoons
 SIMULATORS = {"gaussian-linear": GaussianLinear, "two-moons": TwoMoons, "lotka-volterra": LotkaVolterra}
 
 
-@pytest.fixture(params=SIMULATORS.values(), ids=SIMULATORS.keys())
+@pytest.fixture(params=list(SIMULATORS.values()), ids=list(SIMULATORS))
 def fitted(request):
     simulator = request.param()
     theta = simulator.sample_prior(500, seed=0)

@@ -20,7 +20,7 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module", params=METHODS.values(), ids=METHODS.keys())
+@pytest.fixture(scope="module", params=list(METHODS.values()), ids=list(METHODS))
 def posterior(request):
     question = Question(GaussianLinear(dim=2), torch.zeros(2), budget=500, seed=0, progress=False)
     return request.param.infer(question)
