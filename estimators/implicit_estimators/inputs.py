@@ -83,13 +83,16 @@ def _as_tensor(value: Any, name: str) -> Tensor:
         if value.dtype.kind not in "fiub":
             raise TypeError(f"{name}: expected real numbers; got dtype {value.dtype}")
         if value.dtype.kind == "f":
-            value = value.astype(np.float64 if value.dtype.itemsize >= 8 else np.float32, copy=False)
-        elif value.dtype.kind == "u":
-            value = value.astype(np.float64 if value.dtype.itemsize >= 4 else np.int32)
-        value = torch.from_numpy(np.ascontiguousarray(value))
+            kept: type = np.float64 if value.dtype.itemsize >= 8 else np.float32
+        else:
+            kept = np.float64 if value.dtype == np.uint64 else np.int64
+        value = np.ascontiguousarray(value.astype(kept, copy=False))
+        # torch warns of arrays that nobody may write to, as pandas hands out
+        value = torch.from_numpy(value if value.flags.writeable else value.copy())
     if value.is_complex():
         raise TypeError(f"{name}: expected real numbers; got dtype {value.dtype}")
     if not value.is_floating_point():
-        exact = value.numel() == 0 or value.dtype == torch.bool or int(value.abs().max()) <= 2**24
+        value = value.long()
+        exact = value.numel() == 0 or int(value.abs().max()) <= 2**24
         return value.to(torch.float32 if exact else torch.float64)
     return value if value.dtype in (torch.float32, torch.float64) else value.float()
