@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from implicit_infer.catalogue import Catalogue, find, methods, resolve_method
+from implicit_infer.catalogue import Catalogue, comparisons, find, methods, ratio_methods, resolve_method, simulators
 from implicit_infer.posteriors.method import Method
 
 
@@ -33,6 +33,29 @@ def test_every_method_is_found_under_its_own_name(name):
     assert issubclass(method, Method)
     assert method.name == name
     assert isinstance(resolve_method(name), method)
+
+
+def test_comparisons_are_the_divergences():
+    from implicit_estimators.divergences import DIVERGENCES
+
+    assert {name: comparisons()[name] for name in comparisons()} == {n: type(d) for n, d in DIVERGENCES.items()}
+
+
+@pytest.mark.parametrize("name", list(ratio_methods()))
+def test_every_ratio_method_is_found_under_its_own_name(name):
+    from implicit_estimators.ratio.base import RatioEstimator
+
+    assert issubclass(ratio_methods()[name], RatioEstimator)
+    assert ratio_methods()[name].name == name
+
+
+def test_simulators_are_found_under_their_own_names():
+    from implicit_simulators import Simulator
+
+    assert len(simulators()) >= 4
+    for name, simulator in simulators().items():
+        assert issubclass(simulator, Simulator)
+        assert simulator.name == name
 
 
 @pytest.mark.parametrize(

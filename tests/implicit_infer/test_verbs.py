@@ -145,3 +145,35 @@ def test_infer_returns_what_the_method_answers():
             return Posterior(question.simulator, question.observed, method=self.name, simulations=0)
 
     assert isinstance(ii.infer(GaussianLinear(2), torch.zeros(2), Exact(), 1), Posterior)
+
+
+def samples(shift, n=400):
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(int(10 * shift))) + shift
+
+
+def test_estimate_ratio_by_name_by_default_and_by_estimator():
+    from implicit_estimators.ratio.logistic import LogisticRatio
+
+    p, q, x = samples(0.0), samples(0.5), torch.zeros(1, 2)
+    settings = {"hidden": (8,), "epochs": 3}
+    named = ii.estimate_ratio(p, q, method="logistic", seed=1, progress=False, **settings)
+    automatic = ii.estimate_ratio(p.numpy(), q.numpy(), seed=1, progress=False, **settings)
+    given = ii.estimate_ratio(p, q, LogisticRatio(**settings), seed=1, progress=False)
+    assert torch.equal(named.log_ratio(x), automatic.log_ratio(x))
+    assert torch.equal(named.log_ratio(x), given.log_ratio(x))
+
+
+def test_bad_ratio_questions_are_refused():
+    from implicit_estimators.ratio.logistic import LogisticRatio
+
+    p, q = samples(0.0), samples(0.5)
+    with pytest.raises(
+        ValueError, match=r"method: expected one of logistic; got 'logistik' \(did you mean 'logistic'\?\)"
+    ):
+        ii.estimate_ratio(p, q, method="logistik")
+    with pytest.raises(TypeError, match="settings: expected none beside a LogisticRatio; got hidden"):
+        ii.estimate_ratio(p, q, LogisticRatio(), hidden=(8,))
+    with pytest.raises(ValueError, match="device: 'abacus'"):
+        ii.estimate_ratio(p, q, device="abacus")
+    with pytest.raises(ValueError, match="3"):
+        ii.estimate_ratio(p, torch.zeros(10, 3), progress=False)
