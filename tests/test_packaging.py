@@ -48,6 +48,8 @@ def test_what_is_tested_is_what_was_meant(pytestconfig: pytest.Config) -> None:
         ("implicit_infer", "py.typed"),
         ("implicit_simulators", "observations/hudson_bay.csv"),
         ("implicit_simulators", "observations/boarding_school_flu.csv"),
+        ("implicit_simulators", "observations/SOURCES.md"),
+        ("implicit_infer", "report/page.html"),
     ],
 )
 def test_data_ships_with_the_package(package: str, path: str) -> None:
