@@ -11,15 +11,14 @@ from torch import Tensor
 class Estimate(float):
     """A float that knows its standard error; arithmetic with it gives plain floats.
 
-    Args:
-        value: The estimate.
-        standard_error: The standard deviation of ``value`` over fresh samples of the same size.
+    Attributes:
+        standard_error: The standard deviation of the estimate over fresh samples of the same size.
     """
 
     standard_error: float
 
     def __new__(cls, value: float, standard_error: float) -> Estimate:
-        """Make the float and attach its error."""
+        """The float ``value``, with its error."""
         estimate = super().__new__(cls, value)
         estimate.standard_error = float(standard_error)
         return estimate
