@@ -112,9 +112,9 @@ class Coordinates(nn.Module):
         return inside, torch.where(inside[:, None], theta, prior.mean)
 
     def log_normal(self, u: Tensor, s: Tensor) -> Tensor:
-        r"""The density of u under the regression, :math:`\log N(u; A s + b, L L^\top)`, with shape (n,)."""
+        r"""The density of u under the regression, :math:`\log N(u; A s + b, L L^\top)`, over the last axis."""
         v = self.free(u, s)
-        return -0.5 * v.square().sum(1) - 0.5 * math.log(2 * math.pi) * v.shape[1] - self.log_volume
+        return -0.5 * v.square().sum(-1) - 0.5 * math.log(2 * math.pi) * v.shape[-1] - self.log_volume
 
     def log_prior(self, u: Tensor) -> Tensor:
         """The prior's density of u, with shape (n,)."""

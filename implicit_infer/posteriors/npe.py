@@ -48,7 +48,7 @@ class NPE(Method):
         validation: Share of the simulations held out.
     """
 
-    density_estimator: str = "nsf"
+    density_estimator: str = "maf"
     hidden: int = 50
     transforms: int = 5
     batch_size: int = 200

@@ -21,6 +21,12 @@ at zero, where m and :math:`\Sigma` are the linear regression of ``coordinates``
 :math:`(\theta, x)` finds it hard to be sharp where the posterior is narrow. The posterior's potential in unconstrained
 space is :math:`\log N + g`.
 
+Where the posterior is much narrower than the prior, nearly all parameters drawn from the prior are told from the right
+one at a glance, and the loss says little of the posterior's shape. By default the rivals of the right parameter are
+therefore drawn given x from the linear regression, :math:`q(u \mid x) = N(A s + b, L L^\top)`, in place of the prior:
+r is then :math:`p(\theta \mid x) / q(\theta \mid x)`, the loss above holds with q for :math:`p(\theta)`, and so does the
+rest. ``rivals="prior"`` is the paper's.
+
 References:
     | Contrastive neural ratio estimation (Miller, Weniger & Forré, 2022)
     | https://arxiv.org/abs/2210.06170
@@ -95,9 +101,9 @@ class LogRatio(nn.Module):
         features = torch.cat((8 * torch.tanh(w / 8), given), 2)
         return log_normal + self.body(features)[..., 0]
 
-    def forward(self, u: Tensor, s: Tensor, log_prior: Tensor) -> Tensor:
-        """The log-ratio with shape (B, W), given the prior's log density of u with that shape."""
-        return self.potential(u, s) - log_prior
+    def forward(self, u: Tensor, s: Tensor, log_rival: Tensor) -> Tensor:
+        """The log-ratio with shape (B, W), given the log density of u with that shape where rivals come from."""
+        return self.potential(u, s) - log_rival
 
 
 def contrastive_loss(joint: Tensor, independent: Tensor, gamma: float) -> Tensor:
@@ -127,6 +133,7 @@ class NRE(Method):
         hidden: Widths of the network's hidden layers.
         contrasts: K, parameters that compete for each x.
         gamma: Odds that one of them made it.
+        rivals: Where the other parameters come from: "regression" (given the same x) or "prior".
         batch_size: Simulations of a batch.
         epochs: Epochs to train; the weights of the best one on the held-out simulations are kept.
         learning_rate: AdamW's step size, which falls by a cosine to zero over the epochs.
@@ -139,6 +146,7 @@ class NRE(Method):
     hidden: tuple[int, ...] = (64, 64)
     contrasts: int = 32
     gamma: float = 1.0
+    rivals: str = "regression"
     batch_size: int = 128
     epochs: int = 40
     learning_rate: float = 1e-3
@@ -154,6 +162,8 @@ class NRE(Method):
             raise ValueError(f"contrasts: expected a positive int; got {self.contrasts}")
         if not self.gamma > 0:
             raise ValueError(f"gamma: expected a positive number; got {self.gamma}")
+        if self.rivals not in ("prior", "regression"):
+            raise ValueError(f"rivals: expected prior or regression; got {self.rivals!r}")
 
     def infer(self, question: Question) -> NREPosterior:
         """Train on ``question.budget`` simulations from the prior."""
@@ -168,11 +178,16 @@ class NRE(Method):
         def loss(u: Tensor, s: Tensor, log_prior: Tensor, *, generator: torch.Generator) -> Tensor:
             n = len(u)
             k = min(self.contrasts, n - 1)
-            # rolled by distinct random offsets: nobody competes with itself or twice
-            offsets = torch.randperm(n - 1, generator=generator, device=u.device)[:k] + 1
-            rivals = (torch.arange(n, device=u.device)[:, None] + offsets) % n
-            rows = torch.cat((torch.arange(n, device=u.device)[:, None], rivals), 1)
-            h = ratio(u[rows], s, log_prior[rows])
+            if self.rivals == "prior":
+                # rolled by distinct random offsets: nobody competes with itself or twice
+                offsets = torch.randperm(n - 1, generator=generator, device=u.device)[:k] + 1
+                rows = (torch.arange(n, device=u.device)[:, None] + torch.nn.functional.pad(offsets, (1, 0))) % n
+                h = ratio(u[rows], s, log_prior[rows])
+            else:
+                noise = torch.randn((n, k, u.shape[1]), generator=generator, device=u.device, dtype=u.dtype)
+                given = s[:, None].expand(-1, k, -1)
+                competitors = torch.cat((u[:, None], ratio.coordinates.bound(noise, given)), 1)
+                h = ratio(competitors, s, ratio.coordinates.log_normal(competitors, s[:, None]))
             return contrastive_loss(h[:, 0], h[:, 1:], self.gamma)
 
         with track("training nre", total=self.epochs, show=question.progress) as bar:
