@@ -24,8 +24,8 @@ space is :math:`\log N + g`.
 Where the posterior is much narrower than the prior, nearly all parameters drawn from the prior are told from the right
 one at a glance, and the loss says little of the posterior's shape. By default the rivals of the right parameter are
 therefore drawn given x from the linear regression, :math:`q(u \mid x) = N(A s + b, L L^\top)`, in place of the prior:
-r is then :math:`p(\theta \mid x) / q(\theta \mid x)`, the loss above holds with q for :math:`p(\theta)`, and so does the
-rest. ``rivals="prior"`` is the paper's.
+r is then :math:`p(\theta \mid x) / q(\theta \mid x)`, the loss above holds with q for :math:`p(\theta)`, and so does
+the rest. ``rivals="prior"`` is the paper's.
 
 References:
     | Contrastive neural ratio estimation (Miller, Weniger & Forré, 2022)

@@ -63,7 +63,8 @@ def test_loss_and_gradient_are_finite_far_out(value):
         assert (joint.grad < -1e-3).all()
 
 
-def test_gaussian_linear_posterior():
+@pytest.mark.parametrize("epochs", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_gaussian_linear_posterior(epochs):
     """10,000 simulations: mean and covariance of ten parameters within Monte Carlo error of the closed form.
 
     Least squares on n pairs, the best that n simulations allow in this model, has standard error
@@ -74,7 +75,7 @@ def test_gaussian_linear_posterior():
     simulator = GaussianLinear()
     n, m = 10_000, 2_000
     observed = simulator.simulate(simulator.sample_prior(1, seed=20), seed=20)[0]
-    method = NRE(sampler=EnsembleSampler(walkers=200, warmup=300, thin=100))
+    method = NRE(epochs=epochs, sampler=EnsembleSampler(walkers=200, warmup=300, thin=100))
     posterior = method.infer(Question(simulator, observed, budget=n, seed=5, progress=False))
     draws = posterior.sample((m,), seed=6)
     exact = simulator.posterior(observed)
