@@ -170,7 +170,8 @@ def compare(
     Ends with a table and the path of an HTML report. Started again with the same folder, it does what is missing.
     """
     import implicit_infer as ii
-    from implicit_infer.report.findings import Findings, plain_table
+    from implicit_infer.report.findings import Findings
+    from implicit_infer.report.table import plain_table
 
     chosen = _simulator(simulator, settings)
     result = ii.compare(
@@ -293,7 +294,7 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", no_wrap=True)
     for row in rows:

@@ -170,7 +170,7 @@ class Live(Watch):
     def __exit__(self, *_: object) -> None:
         """Leave the last state on the screen."""
         self._count()
-        self.bars.update(self.total, until=time.monotonic())
+        self.bars.update(self.total, since=None, spent=time.monotonic() - self.began)
         self.bars.stop()
         if self.farewell:
             print(self.farewell, file=self.stream)
@@ -180,6 +180,8 @@ class Live(Watch):
         super().expect(jobs)
         for label, count in Counter(job.label for job in jobs if not job.scores).items():
             self._set(label, text="waiting" if count == 1 else f"{count} runs waiting")
+        for label in self.rows.keys() - {BANK} - {job.label for job in self.jobs}:
+            self._set(label, completed=1, text="done before")
         self._count()
 
     def banking(self, state: Mapping[str, Any]) -> None:
@@ -191,12 +193,13 @@ class Live(Watch):
 
     def banked(self, repeat: int, n: int, seconds: float) -> None:
         """Fill the bar of the prior simulations."""
-        self._set(BANK, visible=True, total=n, completed=n, until=time.monotonic(), text=f"{n:,} made")
+        self._rest(BANK)
+        self._set(BANK, visible=True, total=n, completed=n, text=f"{n:,} made")
 
     def started(self, job: Job) -> None:
         """Let the method's bar begin anew."""
         super().started(job)
-        self._set(job.label, total=None, completed=0, text=self.describe(job), since=self.since[job], until=None)
+        self._set(job.label, total=None, completed=0, text=self.describe(job), since=self.since[job])
         self._count()
 
     def told(self, job: Job, state: Mapping[str, Any]) -> None:
@@ -211,7 +214,8 @@ class Live(Watch):
         super().ended(job, status, error)
         left = sum(other.label == job.label for other in self.jobs) - sum(o.label == job.label for o in self.over)
         text = ending(status, error) + (f", {left} more waiting" if left else "")
-        self._set(job.label, total=1, completed=0 if error else 1, text=text, until=time.monotonic())
+        self._rest(job.label)
+        self._set(job.label, total=1, completed=0 if error else 1, text=text)
         self._count()
 
     def stopped(self, text: str) -> None:
@@ -219,7 +223,13 @@ class Live(Watch):
         self.farewell = text
 
     def _row(self, name: str, visible: bool = True) -> Any:
-        return self.bars.add_task(name, total=1, visible=visible, text="", since=None, until=None)
+        return self.bars.add_task(name, total=1, visible=visible, text="", since=None, spent=0.0)
+
+    def _rest(self, label: str) -> None:
+        """Stop a row's clock until its next job; rows show the time of all their jobs."""
+        fields = self.bars.tasks[self.rows[label]].fields
+        if fields["since"] is not None:
+            self._set(label, since=None, spent=fields["spent"] + time.monotonic() - fields["since"])
 
     def _set(self, label: str, **fields: Any) -> None:
         self.bars.update(self.rows[label], **fields)
@@ -237,9 +247,9 @@ def _bars(stream: TextIO) -> Any:
 
     class Clock(ProgressColumn):
         def render(self, task: Task) -> Text:
-            since, until = task.fields["since"], task.fields["until"]
-            seconds = None if since is None else (until or time.monotonic()) - since
-            return Text("" if seconds is None else clock(seconds), style="progress.elapsed")
+            since, spent = task.fields["since"], task.fields["spent"]
+            seconds = spent + (0.0 if since is None else time.monotonic() - since)
+            return Text(clock(seconds) if seconds else "", style="progress.elapsed")
 
     return Progress(
         TextColumn("{task.description}", markup=False),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from implicit_infer.report import pictures
-from implicit_infer.report.findings import Findings, context, percent, run_in_words
+from implicit_infer.report import details, pictures, summary, table
+from implicit_infer.report.findings import Findings
+from implicit_infer.report.wording import in_words, percent, plural, run_in_words
 
 if TYPE_CHECKING:
     from implicit_infer.compare.results import Results
@@ -35,12 +36,41 @@ def write_page(comparison: Results, path: Path) -> Path:
     template = jinja2.Environment(loader=loader, autoescape=True).get_template("page.html")
     found = Findings(comparison)
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(found.labels))]
-    page = template.render(colours=colours, **context(found), **drawn(found))
+    page = template.render(colours=colours, **said(found), **drawn(found))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(page, encoding="utf-8")
     os.replace(draft, path)
     return path
+
+
+def said(found: Findings) -> dict[str, Any]:
+    """Everything that the page's template says."""
+    about = found.about
+    n = len(found.labels)
+    run_heads, runs = table.every_run(found)
+    return {
+        "title": f"{about['simulator']}: {in_words(n)} {plural('method', n)} compared",
+        "eyebrow": " · ".join(filter(None, (about["simulator"], about["observation"], "implicit-infer compare"))),
+        "headline": summary.headline(found),
+        "lede": summary.lede(found),
+        "reading": summary.reading(found),
+        "methods": [{"label": label, "colour": found.colour(label)} for label in found.labels if found.shown(label)],
+        "has_reference": found.reference is not None,
+        "columns": table.heads(found),
+        "several_budgets": len(found.budgets) > 1,
+        "rows": table.rows(found),
+        "run_columns": run_heads,
+        "runs": runs if found.repeats > 1 else [],
+        "cards": details.cards(found),
+        "details_caption": details.caption(found),
+        "failures": found.failures(),
+        "provenance": details.provenance(found),
+        "command": about["command"],
+        "call": about["call"],
+        "footer": f"Written by implicit-infer {about['versions'].get('implicit-infer', '')}; "
+        f"last started {about['at'].replace('T', ' ').removesuffix('+00:00')} UTC.",
+    }
 
 
 def drawn(found: Findings) -> dict[str, Any]:
@@ -69,11 +99,15 @@ def _posteriors(found: Findings) -> dict[str, Any]:
         }
         for i, (label, run) in enumerate(runs.items())
     ]
-    caption = (
-        "Grey areas hold 50 % and 90 % of the reference's mass, coloured lines 50 % and 90 % of the method's; a method "
-        "with fewer than 200 distinct draws, or with much of its mass outside of the picture, is shown by its draws."
+    lines = (
+        "coloured lines 50 % and 90 % of the method's"
         if reference is not None
-        else "Lines hold 50 % and 90 % of the method's mass."
+        else "Lines hold 50 % and 90 % of the mass"
+    )
+    areas = "Grey areas hold 50 % and 90 % of the reference's mass, " if reference is not None else ""
+    caption = (
+        f"{areas}{lines}. A method with fewer than {pictures.FEW} distinct draws, or with much of its mass outside of "
+        "the picture, is shown by its draws."
     )
     if len(names) > pictures.SHOWN:
         caption += f" The first {pictures.SHOWN} of {len(names)} parameters are shown."

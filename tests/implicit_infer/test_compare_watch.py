@@ -108,6 +108,11 @@ def test_the_bar_of_a_method_follows_its_work(monkeypatch):
     assert (row.completed, row.total) == (61, 200)
     assert row.fields["text"] == "training nre 61/200  loss 0.25  (1,000 simulations, repeat 1 of 2)"
     assert watch.bars.tasks[watch.rows["npe"]].fields["text"] == "waiting"
+    assert watch.bars.tasks[watch.rows["reference"]].fields["text"] == "done before"
+    watch.ended(NRE, "finished", None)
+    assert row.fields["since"] is None
+    assert row.fields["spent"] > 0
+    assert row.fields["text"] == "done"
 
 
 @pytest.mark.parametrize(("show", "terminal", "kind"), [(False, True, Watch), (True, True, Live), (True, False, Lines)])
