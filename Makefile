@@ -16,13 +16,16 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu test-wheel lint types format bench docs clean
+.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Compare five methods on the Hudson Bay pelts (about ten minutes; resumes in runs/hudson-bay)
 	$(BIN)/$(DEMO)
+
+results: $(INSTALLED) ## Repeat the demo over three seeds: the table of the README (resumes in runs/hudson-bay)
+	$(BIN)/$(DEMO) --repeats 3
 
 test: $(INSTALLED) ## Run the fast tests (JOBS=2 processes)
 	$(PYTEST) -n $(JOBS)
