@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 WHEEL_VENV := .venv-wheel
 
 DEMO := implicit-infer compare lotka-volterra --observed hudson-bay \
-	--methods rejection-abc,smc-abc,nre,gatsbi,npe --budgets 10000 --workers 2 --out runs/hudson-bay --seed 0
+	--methods rejection-abc,smc-abc,nre,gatsbi,npe --budgets 10000 --repeats 1 --workers 2 --out runs/hudson-bay --seed 0
 
 # Tests use JOBS processes of one thread each: small tensors gain nothing from more, and oversubscribed cores lose much.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## Compare five methods on the Hudson Bay pelts (about ten minutes; resumes in runs/hudson-bay)
+demo: $(INSTALLED) ## Compare five methods on the Hudson Bay pelts (minutes; resumes in runs/hudson-bay)
 	$(BIN)/$(DEMO)
 
 results: $(INSTALLED) ## Repeat the demo over three seeds: the table of the README (resumes in runs/hudson-bay)
