@@ -43,8 +43,9 @@ def lede(found: Findings) -> list[str]:
             f"A classifier tells the draws of {label} from the reference's with an accuracy of "
             f"{score:.3f}\u00a0±\u00a0{error:.3f}, where 0.5 is perfect and 1 is worst"
         )
-        if len(ranking) > 1:
-            text += f"; {ranking[-1][0]}, the farthest, scores {ranking[-1][1]:.3f}"
+        last = [name for name, other, _ in ranking if round(other, 3) == round(ranking[-1][1], 3)]
+        if label not in last:
+            text += f"; {listed(last)}, the farthest, {'scores' if len(last) == 1 else 'score'} {ranking[-1][1]:.3f}"
         sentences.append(f"{text}. {reference_in_words(found)}")
     elif (found.comparison.reference or {}).get("status") == ABSENT:
         sentences.append("Nothing exact is known of this simulator's posterior, so there is no reference to score by.")
