@@ -4,6 +4,7 @@ import html.parser
 import json
 import re
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_a_whole_page(make):
     assert "<script>alert('never')</script>" in words  # as text
     assert "RuntimeError" in words
     assert "Traceback (most recent call last)" in words
-    assert f"torch {torch.__version__}" in words
+    assert f"torch {version('torch')}" in words
     assert "<dt>seed</dt><dd>0</dd>" in result.report().read_text()
     assert "0, …, 19 (20 values)" in words
     assert "the exact posterior" in words

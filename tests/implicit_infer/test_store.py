@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_xarray_reads_names_and_who_made_it(path):
     expected = {"simulator": "gaussian-linear", "seed": 5, "block": 100, "parameter_names": ["theta_1", "theta_2"]}
     assert expected.items() <= data.attrs.items()
     assert data.attrs["settings"] == {"dim": 2, "prior_variance": 0.1, "noise_variance": 0.1}
-    assert data.attrs["versions"]["torch"] == torch.__version__
+    assert data.attrs["versions"]["torch"] == version("torch")
 
 
 def test_the_same_as_without_a_store(path):
