@@ -115,3 +115,9 @@ def line(request: pytest.FixtureRequest) -> Line:
 @pytest.fixture
 def plane() -> Plane:
     return Plane()
+
+
+@pytest.fixture(scope="module")
+def plane_of_module() -> Plane:
+    """The same, for fixtures that are fitted once for a file."""
+    return Plane()

@@ -1,14 +1,19 @@
 r"""How far to trust an estimated ratio, from fresh samples: moments, calibration, and what weighting leaves over.
 
-A ratio r = p/q must satisfy :math:`\mathbb{E}_q[r] = 1` and :math:`\mathbb{E}_p[1/r] = 1`; the classifier :math:`D =
-r / (1 + r)` must be calibrated; and p weighted by 1 - D must be the same distribution as q weighted by D, which a
-fresh classifier tries to refute. No one of these suffices: r = 1 passes the first three for any p and q, and a factor
-on r passes the last. Where p and q hardly overlap, a handful of samples decides all averages, and even the true ratio
-fails: then the answer is "uninformative".
+A ratio r = p/q must satisfy :math:`\mathbb{E}_q[r] = 1` and :math:`\mathbb{E}_p[1/r] = 1`. The classifier
+:math:`D = r / (1 + r)` must be calibrated: among samples with D = 0.7, seven in ten are from p; and regressing the
+label on log r must give slope 1 and intercept 0, which tells best whether the ratio is too sure of itself. And p
+weighted by 1 - D must be the same distribution as q weighted by D, which a fresh classifier tries to refute.
+
+No one of these suffices: r = 1 passes all but the last for any p and q, and a factor on r passes the last. Where p
+and q hardly overlap, a handful of samples decides all averages, and even the true ratio fails: then the answer is
+"uninformative".
 
 References:
     | Balancing Covariates via Propensity Score Weighting (Li, Morgan and Zaslavsky, 2018), for the weights 1 - D and D
     | https://arxiv.org/abs/1404.1785
+    | Two Further Applications of a Model for Binary Regression (Cox, 1958), for the calibration line
+    | https://doi.org/10.1093/biomet/45.3-4.562
 """
 
 from __future__ import annotations
@@ -23,20 +28,19 @@ from implicit_estimators.divergences import softplus
 from implicit_estimators.estimate import Estimate
 from implicit_estimators.networks.mlp import MLP
 from implicit_estimators.networks.standardise import Standardiser
-from implicit_estimators.networks.train import train
+from implicit_estimators.networks.train import split, train
 from implicit_estimators.ratio_losses import LogLoss
-from implicit_estimators.seeds import Seed, resolve_seed, stream
+from implicit_estimators.seeds import Seed, resolve_seed
 
 ENOUGH = 50.0
 """Effective samples below which an average says nothing of the ratio."""
 SIGNIFICANT = 3.0
 """Standard errors beyond which a deviation is not chance."""
-FOLDS = 2
 
 
 @dataclass(frozen=True)
 class RatioCheck:
-    """What held-out samples say of an estimated ratio. ``print`` it for a table.
+    r"""What held-out samples say of an estimated ratio. ``print`` it for a table.
 
     Attributes:
         mean_ratio: The mean of r over q, which should be 1.
@@ -45,6 +49,8 @@ class RatioCheck:
         calibration_error: Mean distance of D from the observed share of p, over bins of D, with the standard error
             that the bins' counts give; a calibrated D has about ``calibration_noise``.
         calibration_noise: What the calibration error of a perfectly calibrated D would be.
+        intercept: a in the logistic regression of the label (p or q) on log r, :math:`a + b \log r`, which should be 0.
+        slope: b of the same, which should be 1: below, the ratio is too sure of itself; above, not sure enough.
         reliability: One row for each bin: mean D, observed share of p, share of all samples; shape (bins, 3).
         weighted_auc: Area under the ROC curve of a fresh classifier of p weighted by 1 - D against q weighted by D;
             0.5 if the ratio is right up to a factor.
@@ -52,7 +58,8 @@ class RatioCheck:
         effective_p: Effective number of samples of p weighted by 1/r.
         tail_q: Tail index of r over q; from 1/2 on its variance is infinite, and its mean comes out too small.
         tail_p: Tail index of 1/r over p.
-        effective_overlap: The smaller effective number under the weights of ``weighted_auc``.
+        effective_overlap: Samples that could be of either: the smaller effective number under the weights of
+            ``weighted_auc``, and no more than twice their sum (which is the number of samples where D = 1/2).
         n_p: Samples of p.
         n_q: Samples of q.
         verdict: "trusted", "off: ..." with what is wrong, or "uninformative: ..." where samples cannot tell.
@@ -63,6 +70,8 @@ class RatioCheck:
     log_loss: Estimate
     calibration_error: Estimate
     calibration_noise: float
+    intercept: Estimate
+    slope: Estimate
     reliability: Tensor
     weighted_auc: Estimate
     effective_q: float
@@ -85,6 +94,8 @@ class RatioCheck:
             ("mean of 1/r over p", repr(self.mean_inverse), "1"),
             ("log loss", repr(self.log_loss), f"< {math.log(2):.4f}"),
             ("calibration error", repr(self.calibration_error), f"{self.calibration_noise:.2g}"),
+            ("calibration intercept", repr(self.intercept), "0"),
+            ("calibration slope", repr(self.slope), "1"),
             ("AUC after weighting", repr(self.weighted_auc), "0.5"),
             ("effective samples of q", f"{self.effective_q:.0f} of {self.n_q}", f">= {ENOUGH:.0f}"),
             ("effective samples of p", f"{self.effective_p:.0f} of {self.n_p}", f">= {ENOUGH:.0f}"),
@@ -118,19 +129,22 @@ def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Se
     # log D and log(1 - D): weights that stay below 1
     overlap_p, overlap_q = -softplus(log_r_p), -softplus(-log_r_q)
     error, noise, reliability = _calibration(log_r_p, log_r_q)
+    intercept, slope = _calibration_line(log_r_p, log_r_q)
     found = RatioCheck(
         mean_ratio=_mean_exp(log_r_q),
         mean_inverse=_mean_exp(-log_r_p),
         log_loss=Estimate.mean(softplus(-log_r_p), softplus(log_r_q)),
         calibration_error=error,
         calibration_noise=noise,
+        intercept=intercept,
+        slope=slope,
         reliability=reliability,
         weighted_auc=_weighted_auc(p, q, overlap_p, overlap_q, resolve_seed(seed)),
         effective_q=effective_number(log_r_q),
         effective_p=effective_number(-log_r_p),
         tail_q=tail_index(log_r_q),
         tail_p=tail_index(-log_r_p),
-        effective_overlap=min(effective_number(overlap_p), effective_number(overlap_q)),
+        effective_overlap=min(_overlap(overlap_p), _overlap(overlap_q)),
         n_p=len(p),
         n_q=len(q),
         verdict="",
@@ -142,6 +156,10 @@ def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Se
 def effective_number(log_weights: Tensor) -> float:
     r"""Kish's effective number of samples, :math:`(\sum w)^2 / \sum w^2`, from log-weights."""
     return math.exp(float(2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)))
+
+
+def _overlap(log_weights: Tensor) -> float:
+    return min(effective_number(log_weights), 2 * float(log_weights.exp().sum()))
 
 
 def tail_index(log_weights: Tensor) -> float:
@@ -159,12 +177,17 @@ def _mean_exp(values: Tensor) -> Estimate:
     return Estimate(scale * relative, scale * relative.standard_error if relative.standard_error else 0.0)
 
 
+def _labels(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Tensor, Tensor]:
+    """1 for p and 0 for q, and weights under which p and q count the same however many there are of each."""
+    label = torch.cat([torch.ones_like(log_r_p), torch.zeros_like(log_r_q)])
+    weight = torch.cat([torch.full_like(side, 0.5 / len(side)) for side in (log_r_p, log_r_q)])
+    return label, weight
+
+
 def _calibration(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, float, Tensor]:
     """Error, the error expected of a calibrated D, and the reliability curve, in bins of equal count."""
     predicted = torch.cat([log_r_p, log_r_q]).sigmoid()
-    is_p = torch.cat([torch.ones_like(log_r_p), torch.zeros_like(log_r_q)])
-    # p and q weigh the same however many there are of each
-    weight = torch.where(is_p.bool(), 0.5 / len(log_r_p), 0.5 / len(log_r_q))
+    is_p, weight = _labels(log_r_p, log_r_q)
     order = predicted.argsort(stable=True)
     bins = min(15, max(2, len(predicted) // 40))
     rows, variances = [], []
@@ -182,53 +205,80 @@ def _calibration(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, float, Ten
     return Estimate(float(gaps.sum()), error), math.sqrt(2 / math.pi) * float(sd.sum()), reliability
 
 
+def _calibration_line(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, Estimate]:
+    """Logistic regression of the label on log r (Cox, 1958), p and q weighing the same, with robust standard errors."""
+    unknown = Estimate(0.0, math.inf), Estimate(1.0, math.inf)
+    scores = torch.cat([log_r_p, log_r_q])
+    scale = float(scores.abs().max())
+    if not scale:
+        return unknown
+    columns = torch.stack([torch.ones_like(scores), scores / scale], 1)
+    label, weight = _labels(log_r_p, log_r_q)
+    line = torch.tensor([0.0, scale], dtype=torch.float64)
+    for _ in range(50):
+        share = (columns @ line).sigmoid()
+        slope = columns.T @ (weight * (share - label))
+        curvature = columns.T @ (columns * (weight * share * (1 - share))[:, None])
+        # where the labels are separable, or log r has one value, there is no line
+        if float(torch.linalg.det(curvature)) < 1e-14:
+            return unknown
+        step = torch.linalg.solve(curvature, slope)
+        line = line - step * (1 / step.abs().max()).clamp(max=1)  # Newton's steps from afar go astray
+        if float(step.abs().max()) < 1e-9:
+            break
+    inverse = torch.linalg.inv(curvature)
+    influence = columns * (weight * (share - label))[:, None]
+    # numbers of p and q are given, not drawn: only what varies within each counts
+    within = [side - side.mean(0) for side in influence.split([len(log_r_p), len(log_r_q)])]
+    meat = sum((side.T @ side for side in within), torch.zeros_like(inverse))
+    error = (inverse @ meat @ inverse).diagonal().sqrt()
+    return Estimate(float(line[0]), float(error[0])), Estimate(float(line[1]) / scale, float(error[1]) / scale)
+
+
 def _weighted_auc(p: Tensor, q: Tensor, log_weight_p: Tensor, log_weight_q: Tensor, seed: int) -> Estimate:
-    """Cross-fitted: each fold is scored by a classifier that was trained on the others."""
-    if min(len(p), len(q)) < 10 * FOLDS:
+    """A classifier is trained on one half of the samples and scored on the other.
+
+    Not on both in turn: where there is nothing to find, the second score is the first over again (each is the product
+    of the chance differences of the two halves), and their average would look surer than it is.
+    """
+    if min(len(p), len(q)) < 40:
         return Estimate(0.5, math.inf)
     standardiser = Standardiser.fit(p, q, robust=True)
-    generator = stream(seed, "split")
-    sides = []
-    for samples, log_weight in ((p, log_weight_p), (q, log_weight_q)):
-        weight = (log_weight - log_weight.max()).exp().float()
-        order = torch.randperm(len(samples), generator=generator)
-        rows = standardiser(samples.detach()).float().cpu()[order]
-        sides.append([(rows.tensor_split(FOLDS)[i], weight[order].tensor_split(FOLDS)[i]) for i in range(FOLDS)])
-    areas, variances = [], []
-    for fold in range(FOLDS):
-        seen = [[torch.cat(parts) for parts in zip(*_without(side, fold), strict=True)] for side in sides]
-        network = MLP(p.shape[1], 1, (32, 32), seed=seed)
+    rows = [standardiser(samples.detach()).float().cpu() for samples in (p, q)]
+    floor = torch.finfo(torch.float32).tiny  # a batch whose weights all round to 0 has no mean
+    weights = [(log - log.max()).exp().float() + floor for log in (log_weight_p, log_weight_q)]
+    seen, fresh = split(list(zip(rows, weights, strict=True)), 0.5, seed)
+    network = MLP(p.shape[1], 1, (32, 32), seed=seed)
 
-        def loss(
-            p: Tensor, weight_p: Tensor, q: Tensor, weight_q: Tensor, generator: torch.Generator, network: MLP = network
-        ) -> Tensor:
-            floor = torch.finfo(weight_p.dtype).tiny  # a batch whose weights all round to 0 has no mean
-            return LogLoss().loss(network(p)[:, 0], network(q)[:, 0], weight_p + floor, weight_q + floor)
+    def loss(p: Tensor, weight_p: Tensor, q: Tensor, weight_q: Tensor, generator: torch.Generator) -> Tensor:
+        return LogLoss().loss(network(p)[:, 0], network(q)[:, 0], weight_p, weight_q)
 
-        train(
-            network, loss, seen, validation=0, epochs=30, batch_size=256, learning_rate=5e-3, weight_decay=0.1,
-            average=0.99, patience=None, seed=seed,
-        )  # fmt: skip
-        with torch.no_grad():
-            (score_p, weight_p), (score_q, weight_q) = ((network(side[fold][0])[:, 0], side[fold][1]) for side in sides)
-        area, variance = _area(score_p.double(), weight_p.double(), score_q.double(), weight_q.double())
-        areas.append(area)
-        variances.append(variance)
-    return Estimate(sum(areas) / FOLDS, math.sqrt(sum(variances)) / FOLDS)
+    train(
+        network,
+        loss,
+        seen,
+        validation=0,
+        epochs=30,
+        batch_size=256,
+        learning_rate=5e-3,
+        weight_decay=0.1,
+        patience=None,
+        average=0.99,
+        seed=seed,
+    )
+    with torch.no_grad():
+        (score_p, weight_p), (score_q, weight_q) = ((network(x)[:, 0].double(), w.double()) for x, w in fresh)
+    return _area(score_p, weight_p, score_q, weight_q)
 
 
-def _without(parts: list[tuple[Tensor, Tensor]], i: int) -> list[tuple[Tensor, Tensor]]:
-    return parts[:i] + parts[i + 1 :]
-
-
-def _area(score_p: Tensor, weight_p: Tensor, score_q: Tensor, weight_q: Tensor) -> tuple[float, float]:
-    """Weighted area under the ROC curve and its variance (DeLong's, with weights)."""
+def _area(score_p: Tensor, weight_p: Tensor, score_q: Tensor, weight_q: Tensor) -> Estimate:
+    """Weighted area under the ROC curve, with DeLong's standard error."""
     placement_p = _share_below(score_p, score_q, weight_q)  # of q below each p
     placement_q = 1 - _share_below(score_q, score_p, weight_p)  # of p above each q
     share_p, share_q = weight_p / weight_p.sum(), weight_q / weight_q.sum()
     area = (share_p * placement_p).sum()
     variance = (share_p * (placement_p - area)).square().sum() + (share_q * (placement_q - area)).square().sum()
-    return float(area), float(variance)
+    return Estimate(float(area), math.sqrt(float(variance)))
 
 
 def _share_below(scores: Tensor, others: Tensor, weights: Tensor) -> Tensor:
@@ -245,8 +295,10 @@ def _verdict(check: RatioCheck) -> str:
         ("the mean of r over q", check.mean_ratio, check.effective_q, check.tail_q),
         ("the mean of 1/r over p", check.mean_inverse, check.effective_p, check.tail_p),
     ):
-        # a heavy tail that the samples did not reach makes the mean too small, and its error, too
-        excess = mean - 1 if tail >= 0.5 else abs(mean - 1)
+        # mass that no sample reached, in a heavy tail or where p and q do not meet, leaves the mean small and sure
+        # (the tail is infinite in variance from 1/2, and estimated to about 0.05)
+        unreached = tail >= 0.4 or check.effective_overlap < ENOUGH
+        excess = mean - 1 if unreached else abs(mean - 1)
         if effective >= ENOUGH and excess > max(SIGNIFICANT * mean.standard_error, 0.05):
             wrong.append(f"{what} is {mean!r} and not 1")
     excess = check.calibration_error - check.calibration_noise
@@ -254,6 +306,9 @@ def _verdict(check: RatioCheck) -> str:
         wrong.append(
             f"the calibration error is {check.calibration_error:.3f}, noise gives {check.calibration_noise:.3f}"
         )
+    for what, line, right in (("intercept", check.intercept, 0.0), ("slope", check.slope, 1.0)):
+        if abs(line - right) > max(SIGNIFICANT * line.standard_error, 0.05):
+            wrong.append(f"the calibration {what} is {line!r} and not {right:.0f}")
     if check.log_loss - math.log(2) > SIGNIFICANT * check.log_loss.standard_error + 1e-3:
         wrong.append(f"the log loss {check.log_loss!r} is worse than that of no ratio at all")
     left = check.weighted_auc - 0.5

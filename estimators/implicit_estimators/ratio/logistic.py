@@ -75,7 +75,7 @@ class LogisticRatio(RatioEstimator):
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         patience: int = 10,
-        validation: float = 0.1,
+        validation: float = 0.2,
     ) -> None:
         chosen = ratio_loss(loss)
         chosen.log_ratio(torch.zeros(1))  # refuses losses that do not determine the ratio

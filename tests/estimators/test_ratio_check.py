@@ -1,0 +1,172 @@
+"""The check of a ratio: trusts the truth, finds what is wrong, and says when samples cannot tell."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from implicit_estimators.estimate import Estimate
+from implicit_estimators.ratio import RatioCheck, check_ratio
+from implicit_estimators.ratio.check import _calibration_line, effective_number, tail_index
+
+ROWS = 2000
+
+
+def check(plane, wrong, seed: int = 0) -> RatioCheck:
+    p, q = plane.samples(ROWS, ROWS, seed)
+    return check_ratio(wrong(plane.log_ratio(p)), wrong(plane.log_ratio(q)), p, q, seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_true_ratio_is_trusted(plane, seed: int) -> None:
+    """Although E_q r^2 is infinite here, so that means of r over q come out too small with too small an error."""
+    found = check(plane, lambda s: s, seed)
+    assert found.trusted, str(found)
+    assert abs(found.weighted_auc - 0.5) < 4 * found.weighted_auc.standard_error
+    excess = found.calibration_error - found.calibration_noise
+    assert abs(excess) < 4 * found.calibration_error.standard_error
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (lambda s: 0 * s, "after weighting p and q are still told apart"),  # r = 1 passes every other check
+        (lambda s: s + 0.5, "the mean of r over q is"),  # a factor passes the classifier
+        (lambda s: s - 0.5, "the mean of 1/r over p is"),
+        (lambda s: 1.3 * s, "the calibration slope is"),
+        (lambda s: 0.75 * s, "the calibration slope is"),
+        (lambda s: s + 0.2, "the calibration intercept is -0.2"),
+        (lambda s: -s, "the log loss"),
+        (lambda s: s.sign() * 2, "calibration error"),
+    ],
+    ids=["one", "factor", "fraction", "steep", "flat", "shifted", "exchanged", "step"],
+)
+def test_wrong_ratios_are_off(plane, wrong, reason: str) -> None:
+    found = check(plane, wrong)
+    assert found.verdict.startswith("off: ")
+    assert reason in found.verdict
+    assert not found.trusted
+
+
+@pytest.mark.parametrize("wrong", [lambda s: s, lambda s: 1.3 * s])
+def test_where_p_and_q_hardly_overlap_samples_cannot_tell(wrong) -> None:
+    """Twenty pairs with correlation 0.795 (MI 10 nats): the truth itself has two effective samples."""
+    draw = torch.Generator().manual_seed(0)
+    rho, n = math.sqrt(1 - math.exp(-1)), 1000
+    z = torch.randn(n, 20, 2, generator=draw)
+    p = torch.stack([z[..., 0], rho * z[..., 0] + math.sqrt(1 - rho**2) * z[..., 1]], -1)
+    q = torch.randn(n, 20, 2, generator=draw)
+
+    def log_ratio(x: torch.Tensor) -> torch.Tensor:
+        a, b = x[..., 0], x[..., 1]
+        quadratic = (a**2 - 2 * rho * a * b + b**2) / (1 - rho**2) - a**2 - b**2
+        return -0.5 * (quadratic + math.log(1 - rho**2)).sum(-1)
+
+    found = check_ratio(wrong(log_ratio(p)), wrong(log_ratio(q)), p.flatten(1), q.flatten(1), seed=0)
+    assert found.verdict.startswith("uninformative: p and q overlap in too few samples")
+
+
+def test_samples_that_do_not_overlap_at_all_are_uninformative() -> None:
+    p, q = torch.randn(500, 2), 1e4 + torch.randn(500, 2)
+    found = check_ratio(torch.full((500,), 1e4), torch.full((500,), -1e4), p, q, seed=0)
+    assert found.verdict.startswith("uninformative")
+    assert all(math.isfinite(value) for value in (found.mean_ratio, found.log_loss, found.calibration_error))
+
+
+@pytest.mark.parametrize("size", [100.0, 1e4, 1e8])
+def test_log_ratios_of_any_size_give_no_nan(size: float) -> None:
+    p, q = torch.randn(60, 1), torch.randn(60, 1)
+    found = check_ratio(size * torch.randn(60), size * torch.randn(60), p, q, seed=0)
+    estimates = [value for value in vars(found).values() if isinstance(value, Estimate)]
+    assert len(estimates) == 7
+    for value in estimates:
+        assert not math.isnan(value)
+        assert not math.isnan(value.standard_error)
+    assert not found.trusted
+
+
+def test_few_samples_are_never_trusted() -> None:
+    for n in (2, 5, 30):
+        p, q = torch.randn(n, 1), torch.randn(n, 1)
+        assert not check_ratio(torch.zeros(n), torch.zeros(n), p, q, seed=0).trusted
+
+
+def test_means_are_those_of_the_formulas(plane) -> None:
+    p, q = plane.samples(300, 400, 0)
+    s_p, s_q = plane.log_ratio(p).double(), plane.log_ratio(q).double()
+    found = check_ratio(s_p, s_q, p, q, seed=0)
+    assert found.mean_ratio == pytest.approx(float(s_q.exp().mean()))
+    assert found.mean_ratio.standard_error == pytest.approx(float(s_q.exp().std() / 20))
+    assert found.mean_inverse == pytest.approx(float((-s_p).exp().mean()))
+    losses = 0.5 * ((1 + (-s_p).exp()).log().mean() + (1 + s_q.exp()).log().mean())
+    assert found.log_loss == pytest.approx(float(losses))
+    weights = s_q.exp()
+    assert found.effective_q == pytest.approx(float(weights.sum() ** 2 / weights.square().sum()))
+
+
+def test_the_reliability_curve_of_the_truth_is_the_diagonal(plane) -> None:
+    found = check(plane, lambda s: s)
+    predicted, observed, share = found.reliability.unbind(1)
+    assert float(share.sum()) == pytest.approx(1)
+    assert (predicted.diff() > 0).all()
+    assert (predicted - observed).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(("n", "m"), [(2000, 2000), (4000, 400)])
+def test_the_calibration_line_has_the_error_it_says(plane, n: int, m: int) -> None:
+    """Over 200 repeats at 1.25 (log r - 0.4): z scores have variance 1, within five standard errors of a variance."""
+    scores = []
+    for seed in range(200):
+        p, q = plane.samples(n, m, seed)
+        intercept, slope = _calibration_line(*(1.25 * (plane.log_ratio(side).double() - 0.4) for side in (p, q)))
+        scores.append([(slope - 0.8) / slope.standard_error, (intercept - 0.4) / intercept.standard_error])
+    scores = torch.tensor(scores)
+    assert scores.mean(0).abs().max() < 5 / math.sqrt(200)
+    assert scores.var(0).tolist() == pytest.approx([1, 1], abs=5 * math.sqrt(2 / 200))
+
+
+@pytest.mark.parametrize("log_r", [torch.zeros(50).double(), torch.full((50,), 3.0).double()])
+def test_there_is_no_line_through_one_point(log_r) -> None:
+    assert [line.standard_error for line in _calibration_line(log_r, log_r)] == [math.inf, math.inf]
+
+
+def test_there_is_no_line_between_separable_samples() -> None:
+    lines = _calibration_line(1 + torch.rand(50).double(), -1 - torch.rand(50).double())
+    assert [line.standard_error for line in lines] == [math.inf, math.inf]
+
+
+def test_unequal_sets_weigh_the_same(plane) -> None:
+    """The curve is that of even odds however many samples there are of each."""
+    p, q = plane.samples(4000, 500, 0)
+    found = check_ratio(plane.log_ratio(p), plane.log_ratio(q), p, q, seed=0)
+    assert found.trusted, str(found)
+
+
+def test_effective_number() -> None:
+    assert effective_number(torch.zeros(50)) == pytest.approx(50)
+    assert effective_number(torch.tensor([1e6, 0.0, 0.0])) == pytest.approx(1)
+    assert effective_number(torch.tensor([1.0, 2.0, 4.0]).log()) == pytest.approx(49 / 21)
+
+
+@pytest.mark.parametrize("index", [0.2, 0.8])
+def test_the_tail_index_of_a_pareto_sample(index: float) -> None:
+    """Hill's estimate from k of n has standard error index / sqrt(k); here k = 3 sqrt(n) = 424."""
+    uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert tail_index(-index * uniform.log()) == pytest.approx(index, abs=4 * index / math.sqrt(424))
+
+
+def test_it_is_repeatable_and_prints_a_table(plane) -> None:
+    before = torch.get_rng_state()
+    first, second = check(plane, lambda s: s), check(plane, lambda s: s)
+    assert first.weighted_auc == second.weighted_auc
+    assert torch.equal(before, torch.get_rng_state())
+    lines = str(first).splitlines()
+    assert lines[-1] == "verdict: trusted"
+    assert any(line.startswith("mean of r over q") and line.endswith("expected 1") for line in lines)
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="p, q: expected at least 2 samples and one log-ratio for each"):
+        check_ratio(torch.zeros(3), torch.zeros(2), torch.zeros(2, 1), torch.zeros(2, 1))
