@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.resources
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -73,6 +74,31 @@ def test_the_distribution_says_what_it_is() -> None:
     metadata = importlib.metadata.metadata("implicit-infer")
     assert metadata["License-Expression"] == "MIT"
     assert "dask" in metadata.get_all("Provides-Extra", [])
+
+
+def test_what_is_imported_is_declared() -> None:
+    """A package that only comes along with another one is missing as soon as that one no longer needs it."""
+    lines = importlib.metadata.metadata("implicit-infer").get_all("Requires-Dist", [])
+    declared = {normal(re.split(r"[^\w.-]", line)[0]) for line in lines if not line.endswith(('== "dev"', '== "docs"'))}
+    distributions = importlib.metadata.packages_distributions()
+    ours = set(ROOTS) | sys.stdlib_module_names
+    for file, path in FILES.items():
+        for name in imported(path.read_text()) - ours:
+            offered = {normal(distribution) for distribution in distributions.get(name, [name])}
+            assert offered & declared, f"{file} imports {name}, which pyproject.toml does not declare"
+
+
+def imported(source: str) -> set[str]:
+    """The top-level names of what ``source`` imports, inside functions too."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[0] for name in names}
+
+
+def normal(name: str) -> str:
+    """The name of a distribution as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 # --- imports and the command line are quick
