@@ -49,7 +49,7 @@ def test_tests_of_accuracy_with_random_points(posterior, truths):
     theta, x = truths
     coverage, levels = run_tarp(theta, x, posterior, num_posterior_samples=30, num_bins=3, show_progress_bar=False)
     assert coverage.shape == levels.shape
-    assert ((coverage >= 0) & (coverage <= 1)).all()
+    assert ((coverage >= 0) & (coverage <= 1 + 1e-6)).all()  # a cumulative sum in float32
 
 
 def test_shapes_of_draws(posterior):
