@@ -45,23 +45,23 @@ def as_samples(value: Any, name: str, *, rows: int = 1, width: int | None = None
     return samples
 
 
-def as_pair(p: Any, q: Any, *, rows: int = 1, width: int | None = None) -> tuple[Tensor, Tensor]:
+def as_pair(
+    p: Any, q: Any, names: tuple[str, str] = ("p", "q"), *, rows: int = 1, width: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Samples of p and of q as tensors of one width (see :func:`as_samples`).
 
     Raises:
         TypeError: If either is not numeric.
         ValueError: If either is refused, their widths differ, or two frames name their columns differently.
     """
+    both = ", ".join(names)
     columns = [list(map(str, frame.columns)) for frame in (p, q) if hasattr(frame, "columns")]
     if len(columns) == 2 and columns[0] != columns[1]:
-        raise ValueError(f"p, q: expected frames with the same columns in order; got {columns[0]}, {columns[1]}")
-    samples_p = as_samples(p, "p", rows=rows, width=width)
-    samples_q = as_samples(q, "q", rows=rows, width=width)
-    if samples_p.shape[1] != samples_q.shape[1]:
-        raise ValueError(
-            f"p, q: expected the same number of columns; p has {samples_p.shape[1]}, q has {samples_q.shape[1]}"
-        )
-    return samples_p, samples_q
+        raise ValueError(f"{both}: expected frames with the same columns in order; got {columns[0]}, {columns[1]}")
+    first, second = (as_samples(x, name, rows=rows, width=width) for x, name in zip((p, q), names, strict=True))
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"{both}: expected as many columns in both; got {first.shape[1]} and {second.shape[1]}")
+    return first, second
 
 
 def _as_tensor(value: Any, name: str) -> Tensor:

@@ -75,7 +75,7 @@ def test_what_is_refused(value: object, error: type[Exception], message: str) ->
 
 
 def test_pairs_agree_on_their_columns() -> None:
-    with pytest.raises(ValueError, match="p, q: expected the same number of columns; p has 2, q has 1"):
+    with pytest.raises(ValueError, match="p, q: expected as many columns in both; got 2 and 1"):
         as_pair(TWO, TWO[:, 0])
     with pytest.raises(ValueError, match="q: expected at least 4 rows; got 3"):
         as_pair(np.vstack([TWO, TWO]), TWO, rows=4)

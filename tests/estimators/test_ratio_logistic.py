@@ -217,7 +217,7 @@ def test_bad_samples_are_named(plane) -> None:
     hole[3, 1] = math.nan
     fit = LogisticRatio(**QUICK).fit
     for bad_p, bad_q, error, message in [
-        (p, q[:, :1], ValueError, "p, q: expected the same number of columns; p has 2, q has 1"),
+        (p, q[:, :1], ValueError, "p, q: expected as many columns in both; got 2 and 1"),
         (p[:1], q, ValueError, "p: expected at least 2 rows; got 1"),
         (p, q[:0], ValueError, "q: expected at least 2 rows; got 0"),
         (hole, q, ValueError, "p: expected finite values; 1 of 20 rows"),
