@@ -122,9 +122,9 @@ def test_the_calibration_line_has_the_error_it_says(plane, n: int, m: int) -> No
         p, q = plane.samples(n, m, seed)
         intercept, slope = _calibration_line(*(1.25 * (plane.log_ratio(side).double() - 0.4) for side in (p, q)))
         scores.append([(slope - 0.8) / slope.standard_error, (intercept - 0.4) / intercept.standard_error])
-    scores = torch.tensor(scores)
-    assert scores.mean(0).abs().max() < 5 / math.sqrt(200)
-    assert scores.var(0).tolist() == pytest.approx([1, 1], abs=5 * math.sqrt(2 / 200))
+    z = torch.tensor(scores)
+    assert z.mean(0).abs().max() < 5 / math.sqrt(200)
+    assert z.var(0).tolist() == pytest.approx([1, 1], abs=5 * math.sqrt(2 / 200))
 
 
 @pytest.mark.parametrize("log_r", [torch.zeros(50).double(), torch.full((50,), 3.0).double()])
