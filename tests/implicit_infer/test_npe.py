@@ -13,7 +13,7 @@ from implicit_simulators.benchmark import GaussianLinear, TwoMoons
 def test_gaussian_linear_posterior():
     """10,000 simulations: mean and covariance of ten parameters within Monte Carlo error; bounds as in test_nre.
 
-    A flow of sbi's is no least squares: the bound allows it twice the error of the best use of n simulations.
+    A flow of sbi's is no least squares: the bound allows it three times the error of the best use of n simulations.
     """
     simulator = GaussianLinear()
     n, m = 10_000, 10_000
@@ -23,10 +23,10 @@ def test_gaussian_linear_posterior():
     exact = simulator.posterior(observed)
     sd = exact.variance.sqrt()
     standardised = (observed.square() / 0.2).sum()
-    se_mean = (4 * (1 + standardised) / n + 1 / m).sqrt()
+    se_mean = (9 * (1 + standardised) / n + 1 / m).sqrt()
     assert (((draws.mean(0) - exact.mean) / sd).abs() < 4.5 * se_mean).all()
     covariance = torch.cov(draws.T) / sd.outer(sd)
-    se_covariance = (4 / n + 1 / m) ** 0.5 * (1 + (2**0.5 - 1) * torch.eye(10))
+    se_covariance = (9 / n + 1 / m) ** 0.5 * (1 + (2**0.5 - 1) * torch.eye(10))
     assert ((covariance - torch.eye(10)).abs() < 4.5 * se_covariance).all()
 
 
