@@ -424,7 +424,7 @@ def test_killed_and_started_again_nothing_is_repeated_and_nothing_lost(tmp_path,
     assert {name: stamps(out / "runs" / name) for name in finished(out)} == early
     assert 2 <= len(early) < 8
     cut_short = begun() - len(early)
-    assert 1 <= cut_short <= workers
+    assert 0 <= cut_short <= workers  # a run may have ended between the look and the kill
 
     resumed = compare(out, **question(calls), workers=workers)
     assert {name: stamps(out / "runs" / name) for name in early} == early
