@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from implicit_estimators.critics import ConditionalCritic
-from implicit_estimators.networks.train import train
+from implicit_estimators.networks.train import evaluate, train
 from implicit_estimators.penalties import slopes
 from implicit_estimators.ratio_losses import LogLoss
 
@@ -96,6 +96,20 @@ def test_it_learns_the_conditional_ratio() -> None:
     with torch.no_grad():
         error = (critic(x, y) - truth).abs().mean()
     assert float(error) < 0.1 * float(truth.std())
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_critic_with_spectral_norm_is_trained_and_its_best_weights_kept(average: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(200, 1, generator=draw), torch.randn(200, 1, generator=draw)
+    critic = ConditionalCritic(1, 1, spectral_norm=True, seed=0)
+
+    def loss(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return (critic(x, y) - x[:, 0]).square().mean()
+
+    history = train(critic, loss, [(x, y)], epochs=5, validation=[(x, y)], average=average, seed=0)
+    assert history.validation[-1] < history.validation[0]
+    assert evaluate(critic, loss, [(x, y)]) == pytest.approx(history.best, rel=1e-5)
 
 
 def test_bad_arguments_are_named() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,10 +10,9 @@ from torch import Tensor
 from implicit_estimators.divergences import Divergence, divergence
 from implicit_estimators.estimate import Estimate
 from implicit_estimators.inputs import as_pair, as_samples
+from implicit_estimators.networks.train import Progress
 from implicit_estimators.ratio.check import RatioCheck, check_ratio
 from implicit_estimators.seeds import Seed, resolve_seed
-
-Progress = Callable[[int, dict[str, float]], None]
 
 CHUNK = 2**17
 """Rows evaluated at a time."""

@@ -23,8 +23,8 @@ from torch import Tensor
 from implicit_estimators.networks import storage
 from implicit_estimators.networks.mlp import MLP
 from implicit_estimators.networks.standardise import Standardiser
-from implicit_estimators.networks.train import History, split, train
-from implicit_estimators.ratio.base import Progress, RatioEstimator
+from implicit_estimators.networks.train import History, Progress, split, train
+from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio_losses import LogLoss, RatioLoss, ratio_loss
 
 
