@@ -30,6 +30,8 @@ class Simulator:
         event_shape: Shape of one x.
         prior: A distribution with event shape (d,).
         differentiable: Whether gradients flow from x to theta (pathwise).
+        reference_theta: The d parameters at which the literature usually tests it, or None.
+        releases_gil: Whether ``simulate`` spends its time outside Python, so that threads run blocks side by side.
         block: Rows simulated with one stream.
     """
 
@@ -38,6 +40,8 @@ class Simulator:
     event_shape: torch.Size
     prior: Distribution
     differentiable: bool = False
+    reference_theta: tuple[float, ...] | None = None
+    releases_gil: bool = False
     block: int = BLOCK
     observations: ClassVar[tuple[str, ...]] = ()
     """Names of the real data sets that ship with this simulator (``observation(name)`` loads one)."""

@@ -64,6 +64,13 @@ def test_names_and_shapes_agree(simulator: Simulator) -> None:
     assert all(name.isidentifier() for name in simulator.parameter_names)
 
 
+def test_reference_parameters_are_inside_the_prior(simulator: Simulator) -> None:
+    if simulator.reference_theta is not None:
+        theta = torch.tensor(simulator.reference_theta)
+        assert theta.shape == (simulator.dim,)
+        assert torch.isfinite(simulator.prior.log_prob(theta))
+
+
 def test_shape_and_dtype(simulator: Simulator) -> None:
     theta = simulator.sample_prior(7, seed=0)
     assert theta.dtype == torch.float32
