@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import io
 import json
 import logging
@@ -27,6 +29,8 @@ from torch.distributions import (
 
 from implicit_simulators import FunctionSimulator, Product
 from implicit_simulators.adapters import as_prior
+from implicit_simulators.adapters.code import fingerprint
+from implicit_simulators.failures import watching
 
 PRIOR = Independent(Normal(torch.zeros(2), torch.ones(2)), 1)
 
@@ -129,6 +133,59 @@ def test_failures_kept_are_bounded_and_all_are_counted() -> None:
     assert simulator.failed == 1500
 
 
+def test_the_reasons_of_the_last_block_can_be_taken_once() -> None:
+    simulator = FunctionSimulator(picky, PRIOR)
+    assert simulator.take_failures() == {}
+    simulator.simulate_block(THETA, 0, 0)
+    reasons = {1: "ArithmeticError: negative rate -1.0", 3: "ArithmeticError: negative rate -3.0"}
+    assert simulator.take_failures() == reasons
+    assert simulator.take_failures() == {}
+    simulator.simulate_block(THETA, 0, 0)
+    simulator.simulate_block(THETA[:1], 0, 1)
+    assert simulator.take_failures() == {}
+
+
+def test_each_thread_takes_the_reasons_of_its_own_blocks() -> None:
+    simulator = FunctionSimulator(picky, PRIOR)
+    simulator.simulate_block(THETA, 0, 0)
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        assert other.submit(simulator.take_failures).result() == {}
+    assert simulator.take_failures().keys() == {1, 3}
+
+
+def test_a_copy_in_another_process_starts_without_failures() -> None:
+    simulator = FunctionSimulator(picky, PRIOR)
+    before = cloudpickle.dumps(simulator)
+    simulator.simulate(THETA, seed=0)
+    assert simulator.failed == 2
+    assert cloudpickle.dumps(simulator) == before
+    assert pickle.load(io.BytesIO(before)).failed == 0
+
+
+def test_whoever_watches_learns_of_each_row_that_is_simulated_alone() -> None:
+    class Rows:
+        raised: dict[int, str] = {}  # noqa: RUF012 - one instance
+
+        @contextlib.contextmanager
+        def row(self, row):
+            try:
+                yield
+            except Exception as error:
+                self.raised[row] = str(error)
+                raise
+
+    rows = Rows()
+    with watching(rows):
+        FunctionSimulator(picky, PRIOR).simulate_block(THETA, 0, 0)
+    assert rows.raised == {1: "negative rate -1.0", 3: "negative rate -3.0"}
+
+
+def test_double_precision_is_kept() -> None:
+    theta = torch.ones(3, 2, dtype=torch.float64) / 3
+    x = FunctionSimulator(lambda theta: theta * np.pi, PRIOR, array="numpy").simulate(theta, seed=0)
+    assert (x == np.pi * theta).all()
+
+
 def test_an_interruption_is_no_failure() -> None:
     def stopped(theta):
         raise KeyboardInterrupt
@@ -166,7 +223,15 @@ def test_a_function_that_never_works_is_refused_with_what_it_said() -> None:
         (lambda theta: theta.sum(1), {}, (1,)),
         (lambda theta: theta[:, :, None] * torch.ones(4), {}, (2, 4)),
         (lambda row: 3, {"batched": False}, (1,)),
+        (lambda row: True, {"batched": False}, (1,)),
+        (lambda row: np.float32(0.5), {"batched": False}, (1,)),
+        (lambda row: np.int64(2), {"batched": False}, (1,)),
+        (lambda row: row.sum(), {"batched": False, "array": "torch"}, (1,)),
         (lambda row: [[1, 2, 3]], {"batched": False}, (1, 3)),
+        (lambda row: [row.sum(), row.prod()], {"batched": False, "array": "torch"}, (2,)),
+        (lambda theta: theta[:, 0].tolist(), {}, (1,)),
+        (lambda theta: [row.sum() for row in theta], {}, (1,)),
+        (lambda theta: theta > 0, {}, (2,)),
         (lambda theta: np.ones((len(theta), 2), dtype=int), {}, (2,)),
         (lambda theta: theta, {"event_shape": 2}, (2,)),
         (lambda theta: theta.sum(1), {"event_shape": ()}, (1,)),
@@ -219,7 +284,8 @@ def test_observations_summaries_names_and_settings_are_the_users() -> None:
     assert simulator.observation("observed").tolist() == [1, 2, 3]
     assert simulator.summarize(torch.ones(5, 3)).shape == (5, 1)
     assert simulator.parameter_names == ("mean", "unused")
-    settings = {"function": f"{__name__}.of_seed", "name": "mine", "batched": True, "array": "torch"}
+    called = {"name": "mine", "batched": True, "array": "torch"}
+    settings = {"function": f"{__name__}.of_seed", "code": fingerprint(of_seed), **called}
     assert json.loads(json.dumps(simulator.settings())) == settings
     assert FunctionSimulator(of_seed, PRIOR).parameter_names == ("theta_1", "theta_2")
     assert FunctionSimulator(of_seed, PRIOR).name == "of_seed"

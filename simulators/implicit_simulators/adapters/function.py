@@ -7,14 +7,16 @@ import inspect
 import logging
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.adapters.prior import as_prior
-from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.adapters.program import ProgramSimulator, event_shape_of, parameter_names_of
+from implicit_simulators.failures import one_row
 from implicit_simulators.streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -23,23 +25,10 @@ ARRAYS = ("auto", "torch", "numpy")
 RANDOM = ("seed", "generator", "rng")
 """Keywords by which a function may ask for its random numbers: an int, a torch or a NumPy generator."""
 
-KEPT_FAILURES = 1000
 TRIALS = 20
 
 
-class Failure(NamedTuple):
-    """One row whose simulation raised.
-
-    Attributes:
-        theta: Its parameters, with shape (d,).
-        message: What was raised.
-    """
-
-    theta: Tensor
-    message: str
-
-
-class FunctionSimulator(Simulator):
+class FunctionSimulator(ProgramSimulator):
     r"""Wraps ``function``, which draws x given theta by any means.
 
     **Randomness.** If the function has a keyword ``seed``, ``generator`` or ``rng``, it is given an int, a
@@ -50,9 +39,13 @@ class FunctionSimulator(Simulator):
     **Failures.** A row that raises becomes NaN, is logged and is kept in ``failures``; the others go on. If a batched
     function raises, its rows are simulated again one by one, each with random numbers of its own.
 
+    **Versions.** ``settings()`` holds a fingerprint of the function's code, so that simulations stored by an older
+    version of it are not mixed with those of this one (:func:`implicit_simulators.adapters.code.fingerprint`).
+
     Args:
         function: ``theta -> x``. Batched, from (n, d) to (n, \*event_shape); otherwise from (d,) to event_shape.
-            A number as the outcome of one row counts as a vector of length 1.
+            The outcome may be a tensor, an array, a number or nested lists of numbers; a number as the outcome of one
+            row counts as a vector of length 1.
         prior: See :func:`implicit_simulators.adapters.prior.as_prior`: a distribution, a list of scalar ones or a pair
             (low, high) of arrays.
         parameter_names: The d names; theta_1, ..., theta_d if None.
@@ -68,6 +61,7 @@ class FunctionSimulator(Simulator):
     Attributes:
         failures: The first 1000 rows that raised, each as (theta, message).
         failed: How many rows raised in all.
+        code: The fingerprint.
 
     Raises:
         TypeError: If ``function`` is not callable, or ``prior`` is no distribution.
@@ -98,8 +92,7 @@ class FunctionSimulator(Simulator):
     ) -> None:
         if not callable(function):
             raise TypeError(f"function: expected a callable theta -> x; got {type(function).__name__}")
-        if summarize is not None and not callable(summarize):
-            raise TypeError(f"summarize: expected a callable or None; got {type(summarize).__name__}")
+        self._begin(summarize)
         if array not in ARRAYS:
             raise ValueError(f"array: expected one of {', '.join(ARRAYS)}; got {array!r}")
         if differentiable and array == "numpy":
@@ -107,20 +100,16 @@ class FunctionSimulator(Simulator):
         self.function, self.batched, self.differentiable = function, batched, differentiable
         self.prior = as_prior(prior)
         d = self.prior.event_shape[0]
-        self.parameter_names = _names(parameter_names, d)
+        self.parameter_names = parameter_names_of(parameter_names, d)
         self.name = str(name or getattr(function, "__name__", type(function).__name__))
-        self.failures: list[Failure] = []
-        self.failed = 0
+        self.code = fingerprint(function)  # before anything runs that could change what the function refers to
         self._takes = _random_keyword(function)
-        self._summarize = summarize
         if event_shape is not None:
-            self.event_shape = _shape(event_shape)  # which the trial run, if there is one, is held to
+            self.event_shape = event_shape_of(event_shape)  # which the trial run, if there is one, is held to
         self.array = "torch" if differentiable else array
         if event_shape is None or self.array == "auto":
             self.array, self.event_shape = self._try(self.array)
-        self._observed = None if observed is None else self.check_observation(observed)
-        if self._observed is not None:
-            self.observations = ("observed",)  # type: ignore[misc]  # a class constant of models, but one user's data
+        self._take_data(observed)
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
         if not self.differentiable:
@@ -139,20 +128,14 @@ class FunctionSimulator(Simulator):
 
     def _row_by_row(self, theta: Tensor, stream: Stream) -> Tensor:
         rows: list[Tensor] = []
-        messages: list[str] = []
         for i in range(len(theta)):
             try:
-                rows.append(self._call(theta[i : i + 1], Stream.of(stream.key, i, "simulate").key, self.array)[0])
+                with one_row(i):
+                    rows.append(self._call(theta[i : i + 1], Stream.of(stream.key, i, "simulate").key, self.array)[0])
             except _WrongShapeError:
                 raise
             except Exception as error:
-                rows.append(theta.new_full(self.event_shape, torch.nan))
-                messages.append(f"{type(error).__name__}: {error}")
-                if len(self.failures) < KEPT_FAILURES:
-                    self.failures.append(Failure(theta[i].detach().clone(), messages[-1]))
-        if messages:
-            self.failed += len(messages)
-            logger.warning("%s: %d of %d rows failed; first: %s", self.name, len(messages), len(theta), messages[0])
+                rows.append(self._fail(i, theta[i], f"{type(error).__name__}: {error}"))
         return torch.stack(rows)
 
     def _call(self, theta: Tensor, key: int, array: str) -> Tensor:
@@ -162,7 +145,7 @@ class FunctionSimulator(Simulator):
         given: Any = rows if array == "torch" else rows.detach().cpu().numpy()
         _seed_global_generators(stream)
         raw = self.function(given if self.batched else given[0], **_random_argument(self._takes, stream, theta))
-        x = as_tensor(raw, f"outcome of {self.name}").to(device=theta.device, dtype=theta.dtype)
+        x = _outcome(raw, self.name).to(device=theta.device, dtype=theta.dtype)
         x = x if self.differentiable else x.detach()
         x = x if self.batched else x[None]
         if x.ndim == 1 and len(x) == len(theta):
@@ -191,27 +174,23 @@ class FunctionSimulator(Simulator):
         said = "; ".join(f"given {kind}, {type(error).__name__}: {error}" for kind, error in errors.items())
         raise ValueError(f"function: {self.name} raised for each of {TRIALS} draws of the prior ({said})")
 
-    def summarize(self, x: Tensor) -> Tensor:
-        """Summary statistics of ``x``, with shape (n, k): the user's, or x flattened.
-
-        Raises:
-            ValueError: If the user's function does not give n rows.
-        """
-        if self._summarize is None:
-            return super().summarize(x)
-        s = as_tensor(self._summarize(x), "outcome of summarize").to(x)
-        if not s.ndim or len(s) != len(x):
-            raise ValueError(f"summarize: expected {len(x)} rows of statistics; got shape {tuple(s.shape)}")
-        return s.reshape(len(x), -1)
-
-    def _observation(self, name: str) -> Tensor:
-        assert self._observed is not None  # the only name is listed with the data
-        return self._observed
-
     def settings(self) -> dict[str, Any]:
-        """The function, by module and name, and how it is called."""
+        """The function, by module and name, a fingerprint of its code, and how it is called."""
         function = f"{getattr(self.function, '__module__', '?')}.{getattr(self.function, '__qualname__', self.name)}"
-        return {"function": function, "name": self.name, "batched": self.batched, "array": self.array}
+        called = {"name": self.name, "batched": self.batched, "array": self.array}
+        return {"function": function, "code": self.code, **called}
+
+
+def _outcome(raw: Any, name: str) -> Tensor:
+    """What a function gave as a tensor, in the precision it came with: numbers, lists, arrays, lists of tensors."""
+    if isinstance(raw, Tensor):
+        return raw
+    if isinstance(raw, (list, tuple)) and raw and all(isinstance(item, Tensor) for item in raw):
+        return torch.stack(list(raw))
+    array = np.asarray(raw)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"outcome of {name}: expected numbers; got {type(raw).__name__} of dtype {array.dtype}")
+    return torch.from_numpy(np.array(array, dtype=np.float32 if array.dtype == np.float32 else np.float64))
 
 
 class _WrongShapeError(ValueError):
@@ -253,18 +232,3 @@ def _random_argument(keyword: str | None, stream: Stream, theta: Tensor) -> dict
     if keyword == "seed":
         return {"seed": stream.key % 2**32}  # what numpy.random.seed and C programs take
     return {keyword: stream.torch(theta.device) if keyword == "generator" else stream.numpy()}
-
-
-def _names(names: Any, d: int) -> tuple[str, ...]:
-    if names is None:
-        return tuple(f"theta_{i + 1}" for i in range(d))
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"parameter_names: expected {d} strings; got {names!r}")
-    if len(set(names)) != d or len(names) != d:
-        raise ValueError(f"parameter_names: expected {d} different names, one for each parameter; got {list(names)}")
-    return tuple(names)
-
-
-def _shape(shape: Any) -> torch.Size:
-    size = torch.Size([shape]) if isinstance(shape, int) else torch.Size(shape)
-    return size or torch.Size([1])

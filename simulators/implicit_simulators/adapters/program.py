@@ -1,0 +1,154 @@
+"""What every user's own program needs as a simulator: names, data, summaries, and a record of the rows that failed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from implicit_simulators.base import Simulator, as_tensor
+
+logger = logging.getLogger(__name__)
+
+KEPT_FAILURES = 1000
+
+
+class Failure(NamedTuple):
+    """One row whose simulation failed.
+
+    Attributes:
+        theta: Its parameters, with shape (d,).
+        message: Why: what was raised, or what became of the program.
+    """
+
+    theta: Tensor
+    message: str
+
+
+class ProgramSimulator(Simulator):
+    """The part that a function, a Pyro model and an external program share; use one of these instead.
+
+    Attributes:
+        failures: The first 1000 rows that failed in this process, each as (theta, message).
+        failed: How many rows failed in this process in all.
+    """
+
+    _observed: Tensor | None = None
+    _summarize: Callable[[Tensor], Any] | None = None
+    _record: Record
+
+    def simulate_block(self, theta: Tensor, seed: int, block: int) -> Tensor:
+        """Simulate one block with its own stream; :meth:`take_failures` then tells which rows failed and why."""
+        reasons = self._record.begin()
+        x = super().simulate_block(theta, seed, block)
+        if reasons:
+            first = next(iter(reasons.values()))
+            logger.warning("%s: %d of %d rows failed; first: %s", self.name, len(reasons), len(theta), first)
+        return x
+
+    def take_failures(self) -> dict[int, str]:
+        """Why rows of the last block that this thread simulated failed, by their place in it; asked again, nothing."""
+        return self._record.take()
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The first 1000 rows that failed, each as (theta, message)."""
+        return self._record.failures
+
+    @property
+    def failed(self) -> int:
+        """How many rows failed in all."""
+        return self._record.failed
+
+    def _fail(self, row: int, theta: Tensor, message: str) -> Tensor:
+        """Note that a row failed, for ``message``; the x that stands for it."""
+        self._record.add(row, Failure(theta.detach().clone(), message))
+        return theta.new_full(self.event_shape, torch.nan)
+
+    def _begin(self, summarize: Callable[[Tensor], Any] | None) -> None:
+        """Take over what is the same for all and needs no trial run."""
+        if summarize is not None and not callable(summarize):
+            raise TypeError(f"summarize: expected a callable or None; got {type(summarize).__name__}")
+        self._summarize, self._record = summarize, Record()
+
+    def _take_data(self, observed: Any) -> None:
+        """Make data available as ``observation("observed")``, once ``event_shape`` is known."""
+        if observed is not None:
+            self._observed = self.check_observation(observed)
+            self.observations = ("observed",)  # type: ignore[misc]  # a class constant of models, but one user's data
+
+    def _observation(self, name: str) -> Tensor:
+        assert self._observed is not None  # the only name is listed with the data
+        return self._observed
+
+    def summarize(self, x: Tensor) -> Tensor:
+        """Summary statistics of ``x``, with shape (n, k): the user's, or x flattened.
+
+        Raises:
+            ValueError: If the user's function does not give n rows.
+        """
+        if self._summarize is None:
+            return super().summarize(x)
+        s = as_tensor(self._summarize(x), "outcome of summarize").to(x)
+        if not s.ndim or len(s) != len(x):
+            raise ValueError(f"summarize: expected {len(x)} rows of statistics; got shape {tuple(s.shape)}")
+        return s.reshape(len(x), -1)
+
+
+class Record:
+    """Rows that failed: all are counted, the first are kept, and each thread knows those of its last block.
+
+    A copy in another process starts empty: what it records travels back with its blocks.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+        self.failed = 0
+        self._lock = threading.Lock()
+        self._last = threading.local()
+
+    def begin(self) -> dict[int, str]:
+        """Start a block in this thread; the reasons of its rows, as they come."""
+        self._last.reasons = {}
+        return self._last.reasons
+
+    def add(self, row: int, failure: Failure) -> None:
+        """Keep a failure."""
+        self._last.__dict__.setdefault("reasons", {})[row] = failure.message
+        with self._lock:
+            self.failed += 1
+            if len(self.failures) < KEPT_FAILURES:
+                self.failures.append(failure)
+
+    def take(self) -> dict[int, str]:
+        """The reasons of this thread's last block, which are then forgotten here."""
+        return self._last.__dict__.pop("reasons", {})
+
+    def __reduce__(self) -> tuple[type[Record], tuple[()]]:
+        return Record, ()
+
+
+def parameter_names_of(names: Any, d: int) -> tuple[str, ...]:
+    """The d names, or theta_1, ..., theta_d for None.
+
+    Raises:
+        TypeError: If they are no strings.
+        ValueError: If they are not d different ones.
+    """
+    if names is None:
+        return tuple(f"theta_{i + 1}" for i in range(d))
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"parameter_names: expected {d} strings; got {names!r}")
+    if len(set(names)) != d or len(names) != d:
+        raise ValueError(f"parameter_names: expected {d} different names, one for each parameter; got {list(names)}")
+    return tuple(names)
+
+
+def event_shape_of(shape: Any) -> torch.Size:
+    """The shape of one x; that of a number is (1,)."""
+    size = torch.Size([shape]) if isinstance(shape, int) else torch.Size(shape)
+    return size or torch.Size([1])
