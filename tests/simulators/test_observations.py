@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from importlib import resources
 
 import pytest
+import torch
 
 from implicit_simulators import observations
+from implicit_simulators.observations.exchange_rates import COUNT, CURRENCIES, log_returns
 
 
 def test_the_pelts_are_those_of_the_hudson_bay_company() -> None:
@@ -24,6 +27,34 @@ def test_the_flu_is_that_of_the_boarding_school() -> None:
     assert frame["convalescent"].sum() == 937
 
 
+def test_the_exchange_rates_are_those_of_verbeek() -> None:
+    frame = observations.load("exchange-rates")
+    assert frame.columns.tolist() == ["date", *CURRENCIES]
+    assert len(frame) == COUNT + 1
+    assert [str(frame["date"].iloc[i].date()) for i in (0, -1)] == ["1980-01-02", "1987-05-21"]
+    assert frame["date"].is_monotonic_increasing
+    assert frame[["dm", "cd"]].iloc[0].tolist() == [0.5861, 0.8547]
+
+
+def test_returns_are_in_percent_and_add_up() -> None:
+    rates = observations.load("exchange-rates")["cd"]
+    returns = log_returns("cd")
+    assert returns.shape == (COUNT,)
+    assert returns.dtype == torch.float32
+    total = 100 * math.log(rates.iloc[-1] / rates.iloc[0])
+    assert math.isclose(returns.double().sum().item(), total, rel_tol=1e-4)
+    assert math.isclose(returns[0].item(), 100 * math.log(0.8552 / 0.8547), rel_tol=1e-5)
+
+
+def test_the_pound_of_kim_shephard_and_chib_has_945_returns() -> None:
+    assert len(log_returns("bp", "1981-10-01", "1985-06-28")) == 945
+
+
+def test_unknown_currencies_are_refused() -> None:
+    with pytest.raises(ValueError, match="currency: expected one of dm, bp, cd, dy, sf; got 'gold'"):
+        log_returns("gold")
+
+
 def test_every_file_has_a_name_and_a_source() -> None:
     folder = resources.files(observations)
     sources = folder.joinpath("SOURCES.md").read_text(encoding="utf-8")
@@ -33,6 +64,6 @@ def test_every_file_has_a_name_and_a_source() -> None:
 
 
 def test_unknown_data_are_refused_by_name() -> None:
-    assert observations.names() == ("hudson-bay", "boarding-school-flu")
-    with pytest.raises(ValueError, match="name: expected one of hudson-bay, boarding-school-flu; got 'hudson'"):
+    assert observations.names() == ("hudson-bay", "boarding-school-flu", "exchange-rates")
+    with pytest.raises(ValueError, match=r"name: expected one of hudson-bay, .*-flu, exchange-rates; got 'hudson'"):
         observations.load("hudson")

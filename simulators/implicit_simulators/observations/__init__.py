@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-FILES = {"hudson-bay": "hudson_bay.csv", "boarding-school-flu": "boarding_school_flu.csv"}
+FILES = {
+    "hudson-bay": "hudson_bay.csv",
+    "boarding-school-flu": "boarding_school_flu.csv",
+    "exchange-rates": "exchange_rates.csv",
+}
 """Name of each data set, and its file in this folder."""
 
 
@@ -22,7 +26,9 @@ def load(name: str) -> pd.DataFrame:
 
     Args:
         name: ``"hudson-bay"``: year, and thousands of pelts of lynx and of hare, 1900-1920. ``"boarding-school-flu"``:
-            date, and boys in bed and convalescent, 22 January to 4 February 1978.
+            date, and boys in bed and convalescent, 22 January to 4 February 1978. ``"exchange-rates"``: date, and US
+            dollars for one Deutsche Mark, pound, Canadian dollar, yen and Swiss franc, 2 January 1980 to 21 May 1987
+            (their returns: :func:`implicit_simulators.observations.exchange_rates.log_returns`).
 
     Raises:
         ValueError: If there is none of that name.
