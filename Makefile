@@ -72,10 +72,13 @@ clean: ## Remove what was built, and caches (keeps .venv and runs/)
 		.hypothesis .benchmarks
 	find simulators estimators implicit_infer tests benchmarks docs -name __pycache__ -type d -exec rm -rf {} +
 
-# One environment for every target, made again when a dependency changes.
+# One environment for every target, made again when a dependency changes. The tests hold the benchmark's tasks against
+# sbibm's own simulators and reference samples. What it requires (an old sbi, Julia, ELFI, pyABC) is not needed for that,
+# conflicts with ours, and an extra of pyproject.toml cannot leave it out: hence a line of its own, without dependencies.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: Python 3.11 or newer is needed; \"$(PYTHON)\" is not. Name another: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dask,dev,docs]'
+	$(BIN)/python -m pip install --no-deps sbibm==1.1.0
 	@touch $@

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from implicit_simulators.base import Simulator
+from implicit_simulators.benchmark.bernoulli_glm import BernoulliGLM
+from implicit_simulators.benchmark.bernoulli_glm_raw import BernoulliGLMRaw
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
+from implicit_simulators.benchmark.gaussian_linear_uniform import GaussianLinearUniform
+from implicit_simulators.benchmark.gaussian_mixture import GaussianMixture
+from implicit_simulators.benchmark.lotka_volterra import LotkaVolterra as BenchmarkLotkaVolterra
+from implicit_simulators.benchmark.sir import SIR
+from implicit_simulators.benchmark.slcp import SLCP
+from implicit_simulators.benchmark.slcp_distractors import SLCPDistractors
 from implicit_simulators.benchmark.two_moons import TwoMoons
 from implicit_simulators.epidemic import Epidemic
 from implicit_simulators.lotka_volterra import LotkaVolterra
@@ -11,8 +19,16 @@ from implicit_simulators.lotka_volterra import LotkaVolterra
 SIMULATORS: dict[str, type[Simulator]] = {
     "lotka-volterra": LotkaVolterra,
     "epidemic": Epidemic,
-    "two-moons": TwoMoons,
     "gaussian-linear": GaussianLinear,
+    "gaussian-linear-uniform": GaussianLinearUniform,
+    "slcp": SLCP,
+    "slcp-distractors": SLCPDistractors,
+    "bernoulli-glm": BernoulliGLM,
+    "bernoulli-glm-raw": BernoulliGLMRaw,
+    "gaussian-mixture": GaussianMixture,
+    "two-moons": TwoMoons,
+    "benchmark-sir": SIR,
+    "benchmark-lotka-volterra": BenchmarkLotkaVolterra,
 }
 """To add a simulator, write its class and add one line here."""
 

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 
 from implicit_simulators import Epidemic, FunctionSimulator, LotkaVolterra, Simulator, Stream, simulators
-from implicit_simulators.benchmark import GaussianLinear, TwoMoons
+from implicit_simulators.benchmark import (
+    SIR,
+    SLCP,
+    BernoulliGLM,
+    BernoulliGLMRaw,
+    GaussianLinear,
+    GaussianLinearUniform,
+    GaussianMixture,
+    SLCPDistractors,
+    TwoMoons,
+)
+from implicit_simulators.benchmark import LotkaVolterra as BenchmarkLotkaVolterra
 
 
 def rows(theta: Any) -> Any:
@@ -31,6 +42,14 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
     "epidemic": Epidemic,
     "two-moons": TwoMoons,
     "gaussian-linear": GaussianLinear,
+    "gaussian-linear-uniform": GaussianLinearUniform,
+    "slcp": SLCP,
+    "slcp-distractors": SLCPDistractors,
+    "bernoulli-glm": BernoulliGLM,
+    "bernoulli-glm-raw": BernoulliGLMRaw,
+    "gaussian-mixture": GaussianMixture,
+    "benchmark-sir": SIR,
+    "benchmark-lotka-volterra": BenchmarkLotkaVolterra,
     "function": lambda: FunctionSimulator(batch, prior=([0.0, 1.0], [1.0, 4.0]), differentiable=True),
     "function of a row": lambda: FunctionSimulator(rows, prior=([0.0, 1.0], [1.0, 4.0]), batched=False, array="numpy"),
 }
@@ -207,11 +226,23 @@ def test_shipped_observations_fit(name: str, observed: str) -> None:
     assert x.shape == MADE[name].event_shape
     assert x.dtype == torch.float32
     assert MADE[name].check_observation(x) is x
-    with pytest.raises(ValueError, match=f"observation: .* ships {observed}; got 'nothing'"):
+    with pytest.raises(ValueError, match=f"observation: .* ships (.*, )?{observed}(, .*)?; got 'nothing'"):
         MADE[name].observation("nothing")
 
 
-LIKELIHOODS = ["lotka-volterra, ode", "two-moons", "gaussian-linear"]
+LIKELIHOODS = [
+    "lotka-volterra, ode",
+    "two-moons",
+    "gaussian-linear",
+    "gaussian-linear-uniform",
+    "slcp",
+    "slcp-distractors",
+    "bernoulli-glm",
+    "bernoulli-glm-raw",
+    "gaussian-mixture",
+    "benchmark-sir",
+    "benchmark-lotka-volterra",
+]
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -226,7 +257,7 @@ def test_known_likelihoods_prefer_their_own_parameters(name: str) -> None:
     assert gain.mean() > 4 * gain.std() / len(gain) ** 0.5
 
 
-@pytest.mark.parametrize("name", ["two-moons", "gaussian-linear"])
+@pytest.mark.parametrize("name", ["two-moons", "gaussian-linear", "gaussian-linear-uniform", "gaussian-mixture"])
 def test_known_posteriors_are_calibrated(name: str) -> None:
     """For theta, x from the joint distribution, theta's rank among posterior draws is uniform (Talts et al., 2018)."""
     simulator: Any = MADE[name]

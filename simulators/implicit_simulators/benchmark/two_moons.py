@@ -11,6 +11,9 @@ each q comes from one (r, a) only, with Jacobian :math:`|r| = \|q\|`:
 
 .. math:: p(x \mid \theta) = \frac{1}{\pi \|q\|}\, N(\pm\|q\|;\, 0.1, 0.01^2), \quad \pm = \mathrm{sign}(q_1).
 
+The density in the benchmark's code lacks the factor :math:`1 / (\pi \|q\|)`. Its reference samples were drawn by
+inverting the simulator, and are those of the density here.
+
 References:
     | Benchmarking simulation-based inference, T.8 (Lueckmann et al., 2021)
     | https://arxiv.org/abs/2101.04653
@@ -27,14 +30,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Uniform, constraints
 
-from implicit_simulators.base import Simulator
+from implicit_simulators.benchmark.task import BenchmarkTask
 from implicit_simulators.engines.noise import row_normal
 from implicit_simulators.streams import Stream
 
 SHIFT, RADIUS, SPREAD = 0.25, 0.1, 0.01
 
 
-class TwoMoons(Simulator):
+class TwoMoons(BenchmarkTask):
     """Infer a point of the square from its image, which a sign and a crescent of noise hide."""
 
     name = "two-moons"
