@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from typing import Any
 
@@ -54,3 +55,32 @@ def key_words(key: Any) -> tuple[np.uint64, np.uint64]:
     """
     key = integer(key, "key", 0, 2**64 - 1)
     return np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)
+
+
+def changes_of(stoichiometry: Any) -> tuple[tuple[int, ...], ...]:
+    """What each of R reactions adds to each of k species, as R tuples of k ints.
+
+    Raises:
+        ValueError: If the shape is another, or the changes are not integer.
+    """
+    changes = np.asarray(stoichiometry)
+    if changes.ndim != 2 or not changes.size:
+        raise ValueError(f"stoichiometry: expected shape (R, k), a row for each reaction; got {changes.shape}")
+    if not np.issubdtype(changes.dtype, np.number) or not np.array_equal(changes, np.rint(changes)):
+        raise ValueError("stoichiometry: expected integers: reactions change counts by whole individuals")
+    return tuple(tuple(int(change) for change in row) for row in changes)
+
+
+def count_arguments(function: Any) -> int:
+    """How many numbers a network's propensities take.
+
+    Raises:
+        TypeError: If they are not a Python function of positional arguments.
+    """
+    try:
+        arguments = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"propensities: expected a Python function; got {type(function).__name__}") from error
+    if any(a.kind not in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD) for a in arguments):
+        raise TypeError("propensities: expected positional arguments only, the counts and then the parameters")
+    return len(arguments)
