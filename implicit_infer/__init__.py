@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from implicit_infer import abc, diagnose, posteriors
     from implicit_infer.catalogue import comparisons, methods, ratio_methods, simulators
     from implicit_infer.simulate import simulate
+    from implicit_infer.stored import open_runs
     from implicit_infer.verbs import compare, estimate_ratio, infer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "estimate_ratio",
     "infer",
     "methods",
+    "open_runs",
     "posteriors",
     "ratio_methods",
     "simulate",
@@ -33,6 +35,7 @@ _VERBS = {
     "estimate_ratio": "implicit_infer.verbs",
     "infer": "implicit_infer.verbs",
     "methods": "implicit_infer.catalogue",
+    "open_runs": "implicit_infer.stored",
     "ratio_methods": "implicit_infer.catalogue",
     "simulate": "implicit_infer.simulate",
     "simulators": "implicit_infer.catalogue",

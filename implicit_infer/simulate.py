@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_infer.executors import Block, check_workers, run_blocks
+from implicit_infer.blocks import NOT_FINITE, Block, not_finite
+from implicit_infer.executors import check_timeout, check_workers, run_blocks
 from implicit_infer.progress import track
 from implicit_simulators import Seed, Simulator, resolve_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from implicit_infer.store import Store
+    from implicit_infer.stored import StoredRuns
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +41,15 @@ class Runs:
         theta: Parameters, with shape (n, d).
         x: Simulations, with shape (n, \*event_shape); rows that failed hold NaN or infinity.
         seed: The seed they were made with.
-        errors: What was raised, for each row that raised.
+        errors: Why, for each row that failed, as far as it is known.
+        parameter_names: The d names of theta's columns; theta_1, theta_2, ... where they are not known.
     """
 
     theta: Tensor
     x: Tensor
     seed: int
     errors: Mapping[int, str] = field(default_factory=dict)
+    parameter_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.theta)
@@ -53,9 +61,14 @@ class Runs:
 
     @property
     def failures(self) -> dict[int, str]:
-        """Every failed row and why: what it raised, or that it returned values that are not finite."""
+        """Every failed row and why: what it raised, how long it took, or that it returned NaN or infinity."""
         rows: list[int] = self.failed.nonzero()[:, 0].tolist()
-        return {row: self.errors.get(row, "returned NaN or infinity") for row in rows}
+        return {row: self.errors.get(row, NOT_FINITE) for row in rows}
+
+    def failure_table(self) -> pd.DataFrame:
+        """The failed rows with their parameters and the reason: a column for each parameter, and ``reason``."""
+        failures = self.failures
+        return failure_table(failures, self.theta[list(failures)], self.parameter_names)
 
     def first(self, n: int) -> Runs:
         """The first ``n`` rows.
@@ -66,12 +79,42 @@ class Runs:
         if n > len(self):
             raise ValueError(f"n: the bank holds {len(self)} simulations; {n} were asked for")
         errors = {row: reason for row, reason in self.errors.items() if row < n}
-        return Runs(self.theta[:n], self.x[:n], self.seed, errors)
+        return Runs(self.theta[:n], self.x[:n], self.seed, errors, self.parameter_names)
 
     def valid(self) -> tuple[Tensor, Tensor]:
         """Theta and x of the rows that did not fail."""
         keep = ~self.failed
         return self.theta[keep], self.x[keep]
+
+
+@overload
+def simulate(
+    simulator: Simulator,
+    n: int,
+    *,
+    seed: Seed = None,
+    workers: int = 1,
+    store: str | os.PathLike[str] | None = None,
+    memory: Literal[True] = True,
+    timeout: float | None = None,
+    progress: bool = True,
+    executor: Any = None,
+) -> Runs: ...
+
+
+@overload
+def simulate(
+    simulator: Simulator,
+    n: int,
+    *,
+    seed: Seed = None,
+    workers: int = 1,
+    store: str | os.PathLike[str],
+    memory: Literal[False],
+    timeout: float | None = None,
+    progress: bool = True,
+    executor: Any = None,
+) -> StoredRuns: ...
 
 
 def simulate(
@@ -81,17 +124,20 @@ def simulate(
     seed: Seed = None,
     workers: int = 1,
     store: str | os.PathLike[str] | None = None,
+    memory: bool = True,
+    timeout: float | None = None,
     progress: bool = True,
     executor: Any = None,
-) -> Runs:
+) -> Runs | StoredRuns:
     r"""Draw ``n`` parameters from the prior and simulate each.
 
     Block i draws its parameters and its simulations with the streams (seed, i), so the result is the same for any
     number of workers, on any executor, and in one run or several; and ``runs.x`` equals
     ``simulator.simulate(runs.theta, seed)``.
 
-    Simulations that fail are kept as rows that are not finite, counted, and logged in one sentence. A block that raises
-    is simulated again row by row, so that only the rows that raise are lost; ``runs.failures`` says why.
+    Simulations that fail are kept as rows that are not finite, counted, and logged in one sentence;
+    ``runs.failures`` and ``runs.failure_table()`` say which and why. A block that raises is simulated again row by row,
+    so that only the rows that raise are lost. A simulation that crashes its worker process is a failed row, too.
 
     Ctrl-C stops after the blocks in hand and returns the simulations finished until then (with a store, those are kept
     in it, and the same call goes on from there); a second Ctrl-C stops at once.
@@ -100,70 +146,100 @@ def simulate(
         simulator: What draws x given theta.
         n: How many simulations.
         seed: An int, a ``torch.Generator`` or None for fresh entropy (with a store that exists: the store's own seed).
-        workers: Processes on this machine. Each uses one thread.
+        workers: Processes on this machine, of one thread each. For a simulator that ``releases_gil`` (its time is spent
+            in compiled code): threads of this process, which start at once and share what is compiled.
         store: A folder, ``"runs.zarr"``, that finished blocks are written to and read from; see
             :class:`implicit_infer.store.Store`.
-        progress: Whether to show a bar with the rate.
+        memory: Whether the result is held in memory. If not, it stays in the store, and ``ii.infer(..., runs=runs)``
+            reads what it needs; see :class:`implicit_infer.stored.StoredRuns`.
+        timeout: Seconds that one simulation may take; those that take longer fail. Simulations then run in processes
+            even for ``workers=1``, so that one which hangs in compiled code can be ended with its process. A simulator
+            that makes many rows at once is given as long as they may take together before its rows are tried one by
+            one. Which simulations time out depends on the machine, all else on the seed alone.
+        progress: Whether to show a bar with the rate and the time left.
         executor: Run blocks there instead: any ``concurrent.futures`` executor, or a ``dask.distributed.Client``.
-            Threads suit only simulators that draw from their own stream's generator, not from torch's global one.
+            Threads suit only simulators that draw from their own stream's generator, not from torch's global one; and
+            there, ``timeout`` reaches Python code only.
 
     Returns:
-        The simulations in order, on the CPU.
+        The simulations in order, on the CPU; ``Runs`` in memory, or ``StoredRuns`` if ``memory`` is False.
 
     Raises:
-        ValueError: If ``n`` or ``workers`` is not positive, or the store was made by another simulator or seed.
-        TypeError: If ``simulator`` is no ``Simulator``, its prior has no ``sample``, or an argument has another type.
+        ValueError: If ``n``, ``workers`` or ``timeout`` is not positive, ``memory`` is False without a store, or the
+            store was made by another simulator or seed.
+        TypeError: If ``simulator`` is no ``Simulator``, its prior has no ``sample``, it must be sent to another process
+            and cannot, or an argument has another type.
         RuntimeError: If every one of the first simulations raised, worker processes keep dying, or another process
             writes to the store.
     """
     check_simulator(simulator)
     n = check_count(n, "n")
     check_workers(workers, executor)
+    how = {"workers": workers, "executor": executor, "timeout": check_timeout(timeout)}
     if store is None:
-        return _simulate(simulator, n, resolve_seed(seed), workers, executor, progress, None)
+        if not memory:
+            raise ValueError("memory: without a store, simulations can be nowhere but in memory; got False")
+        rows = _Rows(simulator, n, keep=True)
+        _simulate(simulator, rows, resolve_seed(seed), how, progress, None)
+        return rows.runs()
     from implicit_infer.store import Store
 
     with Store(store, simulator, seed) as kept:
-        return _simulate(simulator, n, kept.seed, workers, executor, progress, kept)
+        rows = _Rows(simulator, n, keep=memory)
+        _simulate(simulator, rows, kept.seed, how, progress, kept)
+    if memory:
+        return rows.runs()
+    from implicit_infer.stored import open_runs
+
+    stored = open_runs(store).first(rows.whole())
+    rows.tell(stored.failures, len(stored))
+    return stored
 
 
-def _simulate(simulator: Simulator, n: int, seed: int, workers: int, executor: Any, progress: bool, store: Any) -> Runs:
-    rows = _Rows(simulator, n)
+def _simulate(
+    simulator: Simulator, rows: _Rows, seed: int, how: dict[str, Any], progress: bool, store: Store | None
+) -> None:
+    rows.seed = seed
     missing = list(range(rows.blocks))
     if store is not None:
-        store.reserve(n)
+        store.reserve(rows.n)
         missing = [index for index in missing if not store.holds(index, rows.size(index))]
         for index in sorted(set(range(rows.blocks)) - set(missing)):
-            rows.put(store.read(index, rows.size(index)))
+            if rows.keep:
+                rows.put(store.read(index, rows.size(index)))
+            else:
+                rows.count(index, rows.size(index), 0)
 
     def todo() -> Iterator[tuple[int, Tensor]]:
         for index in missing:
             yield index, simulator.sample_prior(rows.size(index), seed, index)
 
-    with track(f"simulating {simulator.name}", total=n, show=progress) as bar, stopping() as stop:
+    with track(f"simulating {simulator.name}", total=rows.n, show=progress) as bar, stopping() as stop:
         bar.update(rows.done)
         began, before = time.monotonic(), rows.done
-        for block in run_blocks(simulator, todo(), seed, workers=workers, executor=executor, stop=stop):
+        for block in run_blocks(simulator, todo(), seed, stop=stop, **how):
             if store is not None:
                 store.write(block)
             rows.put(block)
             rows.check_hope()
             rate = (rows.done - before) / max(time.monotonic() - began, 1e-9)
             bar.update(len(block.theta), **{"per second": rate, "failed": rows.failed})
-    return rows.runs(seed)
 
 
 class _Rows:
-    """The result being filled, block by block and in any order."""
+    """The result being filled, block by block and in any order; or only counted, where it is kept elsewhere."""
 
-    def __init__(self, simulator: Simulator, n: int) -> None:
-        self.simulator, self.n = simulator, n
+    def __init__(self, simulator: Simulator, n: int, keep: bool) -> None:
+        self.simulator, self.n, self.keep = simulator, n, keep
+        self.seed = 0
         self.blocks = -(-n // simulator.block)
         self.finished = np.zeros(self.blocks, dtype=bool)
-        self.theta = torch.empty((n, simulator.dim), dtype=torch.float32)
+        self.theta = torch.empty((n if keep else 0, simulator.dim), dtype=torch.float32)
         self.x: Tensor | None = None
         self.errors: dict[int, str] = {}
         self.done = self.failed = 0
+        self.reason: str | None = ""
+        """Why nothing but errors has come, or None as soon as something else has."""
 
     def size(self, block: int) -> int:
         return min(self.simulator.block, self.n - block * self.simulator.block)
@@ -171,44 +247,66 @@ class _Rows:
     def put(self, block: Block) -> None:
         start = block.index * self.simulator.block
         rows = slice(start, start + len(block.theta))
-        if self.x is None:
-            self.x = block.x.new_empty((self.n, *self.simulator.event_shape), device="cpu")
-        self.theta[rows] = block.theta
-        self.x[rows] = block.x
-        self.errors.update({start + row: reason for row, reason in block.errors.items()})
-        self.finished[block.index] = True
-        self.done += len(block.theta)
-        self.failed += int(not_finite(block.x).sum())
+        if self.keep:
+            if self.x is None:
+                self.x = block.x.new_empty((self.n, *self.simulator.event_shape), device="cpu")
+            self.theta[rows] = block.theta
+            self.x[rows] = block.x
+            self.errors.update({start + row: reason for row, reason in block.errors.items()})
+        raised = [reason for reason in block.errors.values() if reason != NOT_FINITE]
+        if len(raised) < len(block.theta):
+            self.reason = None
+        elif self.reason == "":
+            self.reason = raised[0]
+        self.count(block.index, len(block.theta), len(block.errors))
+
+    def count(self, block: int, size: int, failed: int) -> None:
+        self.finished[block] = True
+        self.done += size
+        self.failed += failed
+        if failed < size:
+            self.reason = None
 
     def check_hope(self) -> None:
         """Stop when nothing but errors has come: that is a mistake in the simulator, not a rare failure."""
-        if self.done >= min(self.n, HOPELESS) and len(self.errors) == self.done:
-            reason = next(iter(self.errors.values()))
-            raise RuntimeError(f"{self.simulator.name}: all of the first {self.done} simulations raised: {reason}")
+        if self.done >= min(self.n, HOPELESS) and self.reason:
+            raise RuntimeError(f"{self.simulator.name}: all of the first {self.done} simulations raised: {self.reason}")
 
-    def runs(self, seed: int) -> Runs:
-        """All rows, or after an interruption the rows up to the first unfinished block."""
+    def whole(self) -> int:
+        """How many rows there are; after an interruption, up to the first unfinished block."""
         whole = self.blocks if self.finished.all() else int(np.argmin(self.finished))
         n = min(self.n, whole * self.simulator.block)
-        if n == 0 or self.x is None:
+        if n == 0:
             raise KeyboardInterrupt("stopped before the first block was finished")
-        runs = Runs(self.theta, self.x, seed, dict(sorted(self.errors.items()))).first(n)
         if n < self.n:
             logger.warning("%s: stopped after %d of %d simulations", self.simulator.name, n, self.n)
-        failed = runs.failed
-        if failed.any():
-            row = int(failed.nonzero()[0])
-            logger.warning(
-                "%s: %d of %d simulations failed (%.3g %%) and are NaN or infinite, as runs.failed tells; row %d: %s",
-                *(self.simulator.name, int(failed.sum()), n, 100 * float(failed.float().mean())),
-                *(row, runs.errors.get(row, "returned NaN or infinity")),
-            )
+        return n
+
+    def runs(self) -> Runs:
+        n = self.whole()
+        assert self.x is not None
+        names = self.simulator.parameter_names
+        runs = Runs(self.theta, self.x, self.seed, dict(sorted(self.errors.items())), names).first(n)
+        self.tell(runs.failures, n)
         return runs
 
+    def tell(self, failures: Mapping[int, str], n: int) -> None:
+        if failures:
+            row, reason = next(iter(failures.items()))
+            logger.warning(
+                "%s: %d of %d simulations failed (%.3g %%) and are NaN or infinite, as runs.failures tells; row %d: %s",
+                *(self.simulator.name, len(failures), n, 100 * len(failures) / n, row, reason),
+            )
 
-def not_finite(x: Tensor) -> Tensor:
-    r"""Which rows of x with shape (n, \*event_shape) hold NaN or infinity, with shape (n,)."""
-    return ~torch.isfinite(x.reshape(len(x), math.prod(x.shape[1:]))).all(1)
+
+def failure_table(failures: Mapping[int, str], theta: Tensor, names: tuple[str, ...]) -> pd.DataFrame:
+    """A frame of failed rows: their parameters, and why; the index is the row."""
+    import pandas as pd
+
+    columns = list(names) or [f"theta_{i + 1}" for i in range(theta.shape[1])]
+    table = pd.DataFrame(theta.numpy(), index=pd.Index(list(failures), name="simulation"), columns=columns)
+    table["reason"] = pd.Series(list(failures.values()), index=table.index, dtype=object)
+    return table
 
 
 def check_simulator(simulator: Any) -> None:

@@ -7,7 +7,7 @@ variable       dimensions                              holds
 =============  ======================================  =====================================================
 ``theta``      (simulation, parameter)                 parameters; NaN where not simulated yet
 ``x``          (simulation, x_dim_0, x_dim_1, ...)     simulations; NaN where failed or not simulated yet
-``reason``     (simulation)                            what a simulation raised, or an empty string
+``reason``     (simulation)                            why a simulation failed, or an empty string
 ``rows``       (block)                                 how many rows of each block are finished
 ``parameter``  (parameter)                             coordinate: names of the parameters
 =============  ======================================  =====================================================
@@ -16,7 +16,8 @@ Its attributes say who made it: simulator, settings, parameter names, seed, bloc
 
 **Surviving.** One chunk is one block. A block's data are written and flushed to the disk first, its entry in ``rows``
 (a chunk of its own, replaced atomically) after that. A block counts only by that entry, so whatever a kill, a crash or
-a full disk leaves of an unfinished block is never read, and is overwritten when the run is resumed.
+a full disk leaves of an unfinished block is never read, and is overwritten when the run is resumed. Metadata are
+flushed before they take the place of the old ones. An entry that the power left empty does not count.
 
 **One writer.** A writer holds a lock of the operating system on ``<store>.lock``. The system frees it when the process
 ends, however it ends, so there are no stale locks to judge; the file names the holder's process and host for the
@@ -25,6 +26,7 @@ message that a second writer gets. Readers need no lock.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import logging
@@ -35,19 +37,40 @@ import socket
 import sys
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_infer.executors import Block
+from implicit_infer.blocks import Block
 from implicit_simulators import Seed, Simulator, resolve_seed
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+
+
+def open_store(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> tuple[Any, dict[str, Any]]:
+    """The Zarr group of a store, and its attributes.
+
+    Raises:
+        ValueError: If there is nothing at ``path``, or something else.
+    """
+    import zarr
+
+    if not Path(path).exists():
+        raise ValueError(f"store: there is nothing at {path}")
+    try:
+        group: Any = zarr.open_group(path, mode=mode, use_consolidated=False)
+        about = dict(group.attrs)
+        if about["format"] != FORMAT:
+            raise ValueError(f"store: {path} has format {about['format']!r}; this version reads {FORMAT}")
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, KeyError) as error:
+        raise ValueError(f"store: {path} exists and is not a store of simulations") from error
+    return group, about
 
 
 class Store:
@@ -142,27 +165,23 @@ class Store:
         """Check that what is at ``path`` is ours, mend a resizing that was cut short, and find the seed."""
         if not self.path.exists():
             return resolve_seed(seed)
-        import zarr
-
-        try:
-            group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
-            theirs: dict[str, Any] = dict(group.attrs)
-            if theirs["format"] != FORMAT:
-                raise ValueError(f"store: {self.path} has format {theirs['format']!r}; this version reads {FORMAT}")
-        except (FileNotFoundError, FileExistsError, NotADirectoryError, KeyError) as error:
-            raise ValueError(f"store: {self.path} exists and is not a store of simulations") from error
+        group, theirs = open_store(self.path, "r+")
         seed = int(theirs["seed"]) if seed is None else resolve_seed(seed)
         ours = _identity(self.simulator, seed)
         for key, value in ours.items():
             if theirs.get(key) != value:
+                there, here = _difference(theirs.get(key), value)
                 raise ValueError(
-                    f"store: {self.path} was made with {key} {theirs.get(key)!r}; this run has {value!r}: "
+                    f"store: {self.path} was made with {key} {there!r}; this run has {here!r}: "
                     "give another path, or what made the store"
                 )
         if theirs["versions"] != _versions():
             logger.warning("%s was begun with %s; this run has %s", self.path, theirs["versions"], _versions())
         for partial in self.path.rglob("*.partial"):
-            partial.unlink()  # a chunk that a killed process was writing
+            partial.unlink()  # a file that a killed process was writing
+        for entry in (self.path / "rows" / "c").glob("*"):
+            if not entry.stat().st_size:  # moved into place, but not written when the power went
+                entry.unlink()
         self._group = group
         self._reserved = int(group["theta"].shape[0])
         self._resize()
@@ -204,7 +223,7 @@ class Store:
         names = np.array(simulator.parameter_names, dtype=object)
         group.create_array("parameter", shape=names.shape, dtype=str, dimension_names=("parameter",))[:] = names
         _consolidate(draft)
-        for path in draft.rglob("*"):
+        for path in (*draft.rglob("*"), draft):
             _fsync(path)
         os.replace(draft, self.path)
         _fsync(self.path.parent)
@@ -213,15 +232,46 @@ class Store:
 
     def _resize(self) -> None:
         """Give all variables room for what is reserved. Cut short at any point, the next opening does it again."""
+        import zarr
+
         n = self._reserved
-        for name, length in (("theta", n), ("x", n), ("reason", n), ("rows", -(-n // self.simulator.block))):
-            array = self._group[name]
-            if array.shape[0] < length:
-                array.resize((length, *array.shape[1:]))
-        _consolidate(self.path)
-        for path in self.path.glob("**/zarr.json"):
-            _fsync(path)
+        lengths = {"theta": n, "x": n, "reason": n, "rows": -(-n // self.simulator.block)}
+        for name, length in lengths.items():
+            _edit(self.path / name / "zarr.json", functools.partial(_lengthen, length=length))
+
+        def gathered(group: dict[str, Any]) -> None:
+            for name, length in lengths.items():
+                _lengthen(group["consolidated_metadata"]["metadata"][name], length)
+
+        _edit(self.path / "zarr.json", gathered)
+        self._group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         self._rows = np.asarray(self._group["rows"][:])
+
+
+def _lengthen(array: dict[str, Any], length: int) -> None:
+    array["shape"][0] = max(array["shape"][0], length)
+
+
+def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a file of metadata; at any moment the disk holds either the old one or the new one, whole."""
+    old = path.read_text()
+    content = json.loads(old)
+    change(content)
+    if content == json.loads(old):
+        return
+    draft = path.with_name(f"{path.name}.partial")
+    draft.write_text(json.dumps(content, indent=2))
+    _fsync(draft)
+    os.replace(draft, path)
+    _fsync(path.parent)
+
+
+def _difference(theirs: Any, ours: Any) -> tuple[Any, Any]:
+    """What differs: of two dicts only the entries that do."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return theirs, ours
+    keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    return {key: theirs[key] for key in keys if key in theirs}, {key: ours[key] for key in keys if key in ours}
 
 
 def _identity(simulator: Simulator, seed: int) -> dict[str, Any]:
@@ -290,9 +340,11 @@ class _Lock:
     def release(self) -> None:
         """Remove the file while it is still ours, then let go."""
         if not self.file.closed:
-            if sys.platform != "win32":
-                self.path.unlink(missing_ok=True)
-            self.file.close()
+            try:
+                if sys.platform != "win32":
+                    self.path.unlink(missing_ok=True)
+            finally:
+                self.file.close()
 
 
 _held: weakref.WeakSet[_Lock] = weakref.WeakSet()

@@ -22,7 +22,7 @@ from implicit_infer.compare.plan import Job, Plan
 from implicit_infer.compare.run import answer, record, refer
 from implicit_infer.compare.score import score
 from implicit_infer.compare.watch import Watch
-from implicit_infer.executors import ONE_THREAD
+from implicit_infer.processes import ONE_THREAD
 
 POLL = 0.2
 """Seconds between looks at what workers say of their progress."""

@@ -8,7 +8,8 @@ import threading
 import pytest
 import torch
 
-from implicit_infer.executors import run_blocks, simulate_block
+from implicit_infer.blocks import simulate_block
+from implicit_infer.executors import run_blocks
 from implicit_simulators import Simulator
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 
@@ -104,7 +105,7 @@ def test_blocks_of_a_killed_worker_are_simulated_again(tmp_path):
 
 
 def test_workers_that_keep_dying_are_given_up(monkeypatch):
-    monkeypatch.setattr("implicit_infer.executors.DEATHS", 2)  # each costs the start of new processes
+    monkeypatch.setattr("implicit_infer.processes.DEATHS", 2)  # each costs the start of new processes
 
     class Deadly(GaussianLinear):
         def _simulate(self, theta, stream):

@@ -81,7 +81,7 @@ def test_failures_are_kept_counted_and_logged_in_one_sentence(cls, reason, caplo
     assert len(runs.valid()[0]) == len(runs.valid()[1]) == 250 - len(bad)
     assert [record.getMessage() for record in caplog.records] == [
         f"gaussian-linear: {len(bad)} of 250 simulations failed ({100 * len(bad) / 250:.3g} %) and are NaN or "
-        f"infinite, as runs.failed tells; row {bad[0]}: {reason}"
+        f"infinite, as runs.failures tells; row {bad[0]}: {reason}"
     ]
 
 
