@@ -23,10 +23,16 @@ class Failure(NamedTuple):
     Attributes:
         theta: Its parameters, with shape (d,).
         message: Why: what was raised, or what became of the program.
+        seed: The seed of an external program's run.
+        status: Its exit status, negative for the signal that killed it; None if it was ended for its time.
+        stderr: The end of what it wrote to standard error.
     """
 
     theta: Tensor
     message: str
+    seed: int | None = None
+    status: int | None = None
+    stderr: str = ""
 
 
 class ProgramSimulator(Simulator):
@@ -64,9 +70,9 @@ class ProgramSimulator(Simulator):
         """How many rows failed in all."""
         return self._record.failed
 
-    def _fail(self, row: int, theta: Tensor, message: str) -> Tensor:
+    def _fail(self, row: int, theta: Tensor, message: str, *details: Any) -> Tensor:
         """Note that a row failed, for ``message``; the x that stands for it."""
-        self._record.add(row, Failure(theta.detach().clone(), message))
+        self._record.add(row, Failure(theta.detach().clone(), message, *details))
         return theta.new_full(self.event_shape, torch.nan)
 
     def _begin(self, summarize: Callable[[Tensor], Any] | None) -> None:
