@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from implicit_simulators.alpha_stable import AlphaStable
 from implicit_simulators.base import Simulator
 from implicit_simulators.benchmark.bernoulli_glm import BernoulliGLM
 from implicit_simulators.benchmark.bernoulli_glm_raw import BernoulliGLMRaw
@@ -13,8 +14,14 @@ from implicit_simulators.benchmark.sir import SIR
 from implicit_simulators.benchmark.slcp import SLCP
 from implicit_simulators.benchmark.slcp_distractors import SLCPDistractors
 from implicit_simulators.benchmark.two_moons import TwoMoons
+from implicit_simulators.cox_ingersoll_ross import CoxIngersollRoss
 from implicit_simulators.epidemic import Epidemic
+from implicit_simulators.g_and_k import GAndK
 from implicit_simulators.lotka_volterra import LotkaVolterra
+from implicit_simulators.mg1_queue import MG1Queue
+from implicit_simulators.moving_average import MovingAverage
+from implicit_simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from implicit_simulators.stochastic_volatility import StochasticVolatility
 
 SIMULATORS: dict[str, type[Simulator]] = {
     "lotka-volterra": LotkaVolterra,
@@ -29,6 +36,13 @@ SIMULATORS: dict[str, type[Simulator]] = {
     "two-moons": TwoMoons,
     "benchmark-sir": SIR,
     "benchmark-lotka-volterra": BenchmarkLotkaVolterra,
+    "alpha-stable": AlphaStable,
+    "cox-ingersoll-ross": CoxIngersollRoss,
+    "g-and-k": GAndK,
+    "mg1-queue": MG1Queue,
+    "moving-average": MovingAverage,
+    "ornstein-uhlenbeck": OrnsteinUhlenbeck,
+    "stochastic-volatility": StochasticVolatility,
 }
 """To add a simulator, write its class and add one line here."""
 

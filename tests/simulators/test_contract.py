@@ -12,7 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from implicit_simulators import Epidemic, FunctionSimulator, LotkaVolterra, Simulator, Stream, simulators
+from implicit_simulators import (
+    AlphaStable,
+    CoxIngersollRoss,
+    Epidemic,
+    FunctionSimulator,
+    GAndK,
+    LotkaVolterra,
+    MG1Queue,
+    MovingAverage,
+    OrnsteinUhlenbeck,
+    Simulator,
+    StochasticVolatility,
+    Stream,
+    simulators,
+)
 from implicit_simulators.benchmark import (
     SIR,
     SLCP,
@@ -50,6 +64,15 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
     "gaussian-mixture": GaussianMixture,
     "benchmark-sir": SIR,
     "benchmark-lotka-volterra": BenchmarkLotkaVolterra,
+    "g-and-k": lambda: GAndK(n_obs=50),
+    "alpha-stable": lambda: AlphaStable(n_obs=50),
+    "moving-average": MovingAverage,
+    "mg1-queue": MG1Queue,
+    "stochastic-volatility": StochasticVolatility,
+    "ornstein-uhlenbeck": OrnsteinUhlenbeck,
+    "ornstein-uhlenbeck, euler": lambda: OrnsteinUhlenbeck(n_obs=10, initial=0.05, scheme="euler", substeps=3),
+    "cox-ingersoll-ross": lambda: CoxIngersollRoss(n_obs=10),
+    "cox-ingersoll-ross, exact": lambda: CoxIngersollRoss(n_obs=5, scheme="exact"),
     "function": lambda: FunctionSimulator(batch, prior=([0.0, 1.0], [1.0, 4.0]), differentiable=True),
     "function of a row": lambda: FunctionSimulator(rows, prior=([0.0, 1.0], [1.0, 4.0]), batched=False, array="numpy"),
 }
@@ -242,6 +265,11 @@ LIKELIHOODS = [
     "gaussian-mixture",
     "benchmark-sir",
     "benchmark-lotka-volterra",
+    "g-and-k",
+    "moving-average",
+    "ornstein-uhlenbeck",
+    "ornstein-uhlenbeck, euler",
+    "cox-ingersoll-ross, exact",
 ]
 
 

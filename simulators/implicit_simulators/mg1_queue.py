@@ -1,0 +1,132 @@
+r"""M/G/1: a queue of which only the departures are seen.
+
+Customers arrive at rate :math:`\lambda` (Poisson), wait for the one server, and are served for a time uniform on
+:math:`[a, a + w]`. The data are the times between departures, :math:`x_i = D_i - D_{i-1}`, from an empty system on:
+
+.. math:: D_i = \max(A_i, D_{i-1}) + S_i, \qquad D_0 = 0
+
+with arrivals :math:`A_i` and services :math:`S_i`. Unrolled, with :math:`C_i = S_1 + \dots + S_i`, the recursion is a
+running maximum,
+
+.. math:: D_i = C_i + M_i, \quad M_i = \max_{j \le i} (A_j - C_{j-1}), \qquad x_i = S_i + (M_i - M_{i-1}),
+    \quad M_0 = 0,
+
+where the second term is the time that the server was idle before customer i. It is continuous in the parameters, and
+differentiable but where an arrival meets a departure, which has probability zero: gradients are pathwise.
+
+References:
+    | Non-linear regression models for approximate Bayesian computation (Blum & François, 2010)
+    | https://arxiv.org/abs/0809.4178
+    | Constructing summary statistics for approximate Bayesian computation (Fearnhead & Prangle, 2012)
+    | https://arxiv.org/abs/1004.1112
+    | Fast epsilon-free inference of simulation models with Bayesian conditional density estimation
+      (Papamakarios & Murray, 2016)
+    | https://arxiv.org/abs/1605.06376
+    | The theory of queues with a single server (Lindley, 1952)
+    | https://doi.org/10.1017/S0305004100027638
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Uniform
+
+from implicit_simulators.base import Simulator
+from implicit_simulators.engines.quantiles import row_quantiles
+from implicit_simulators.streams import Stream
+
+
+class MG1Queue(Simulator):
+    r"""Infer service and arrival times from the times between departures.
+
+    The parameters are the shortest service a, the range of services w and the rate of arrivals :math:`\lambda`, with
+
+    .. math:: a \sim U(0, 10), \quad w \sim U(0, 10), \quad \lambda \sim U(0, 1/3).
+
+    In the papers' notation they are :math:`\theta_1, \theta_2 - \theta_1, \theta_3`: services are uniform on
+    :math:`[\theta_1, \theta_2]`, and the prior is that of Blum & François (2010). The queue is usually tested with 50
+    customers at :math:`\theta = (1, 5, 0.2)`, here (1, 4, 0.2).
+
+    Rows of theta outside of the model's range (a or w negative, :math:`\lambda` not positive) are NaN.
+
+    Args:
+        n_obs: Number of departures.
+        quantiles: How many equally spaced quantiles, the smallest and the largest among them, ``summarize`` gives;
+            Papamakarios & Murray (2016) take 5, Blum & François (2010) 20.
+
+    Raises:
+        ValueError: If ``n_obs`` is not positive or ``quantiles`` is less than 2.
+    """
+
+    name = "mg1-queue"
+    parameter_names = ("shortest_service", "service_range", "arrival_rate")
+    reference_theta = (1.0, 4.0, 0.2)
+    differentiable = True
+
+    def __init__(self, n_obs: int = 50, quantiles: int = 5) -> None:
+        for argument, value, least in (("n_obs", n_obs, 1), ("quantiles", quantiles, 2)):
+            if not (value == int(value) and value >= least):
+                raise ValueError(f"{argument}: expected an int of at least {least}; got {value}")
+        self.n_obs, self.quantiles = int(n_obs), int(quantiles)
+        self.event_shape = torch.Size([self.n_obs])
+        self.prior = Independent(Uniform(torch.zeros(3), torch.tensor([10.0, 10.0, 1 / 3]), validate_args=False), 1)
+
+    def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
+        return self._transform(theta, *self._noise(len(theta), stream, theta))
+
+    def _noise(self, n: int, stream: Stream, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Uniform noise of the services and exponential noise of the arrivals, each (n, n_obs), dtype float64."""
+        shape, device = (n, self.n_obs), like.device
+        service = torch.rand(shape, generator=stream.torch(device), device=device, dtype=torch.float64)
+        # a stream of its own: where a row's numbers lie must not depend on how many rows there are
+        other = Stream.of(stream.key, role="observe").torch(device)
+        arrival = torch.rand(shape, generator=other, device=device, dtype=torch.float64)
+        return service, -torch.log1p(-arrival)
+
+    @staticmethod
+    def _transform(theta: Tensor, uniform: Tensor, exponential: Tensor) -> Tensor:
+        """Times between departures from theta (n, 3) and the noise (n, m), in double precision within."""
+        shortest, width, rate = theta.double().T[:, :, None]
+        service = shortest + width * uniform
+        arrival = (exponential / rate).cumsum(1)
+        served = service.cumsum(1) - service  # C before each customer
+        idle_by = (arrival - served).cummax(1).values
+        idle = torch.diff(idle_by, dim=1, prepend=torch.zeros_like(shortest))
+        legal = (shortest >= 0) & (width >= 0) & (rate > 0)
+        return torch.where(legal, service + idle, torch.nan).to(theta.dtype)
+
+    @staticmethod
+    def load(theta: Tensor) -> Tensor:
+        r"""The share of time that the server is busy in the long run if below 1, :math:`\lambda (a + w/2)`; (n,)."""
+        return theta[:, 2] * (theta[:, 0] + 0.5 * theta[:, 1])
+
+    @staticmethod
+    def stationary_mean(theta: Tensor) -> Tensor:
+        r"""Mean time between departures in the long run, :math:`\max(1/\lambda,\ a + w/2)`, with shape (n,)."""
+        return torch.maximum(1 / theta[:, 2], theta[:, 0] + 0.5 * theta[:, 1])
+
+    @staticmethod
+    def first_log_density(theta: Tensor, x: Tensor) -> Tensor:
+        r"""Log density of the first time alone, an arrival and a service.
+
+        .. math:: p(x_1) = \frac{e^{-\lambda \max(x_1 - a - w, 0)} - e^{-\lambda (x_1 - a)}}{w}, \quad x_1 > a
+
+        Args:
+            theta: Parameters with shape (n, 3).
+            x: Points with shape (n,).
+        """
+        shortest, width, rate = theta.unbind(1)
+        waited = (x - shortest).clamp_min(0)
+        density = (torch.exp(-rate * (waited - width).clamp_min(0)) - torch.exp(-rate * waited)) / width
+        return density.log()
+
+    def summarize(self, x: Tensor) -> Tensor:
+        """Equally spaced quantiles of the times, with shape (n, quantiles)."""
+        return row_quantiles(x, [i / (self.quantiles - 1) for i in range(self.quantiles)])
+
+    def settings(self) -> dict[str, Any]:
+        """Departures and quantiles."""
+        return {"n_obs": self.n_obs, "quantiles": self.quantiles}
