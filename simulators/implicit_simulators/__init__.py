@@ -4,37 +4,73 @@ from implicit_simulators.adapters.command import CommandSimulator
 from implicit_simulators.adapters.function import FunctionSimulator
 from implicit_simulators.alpha_stable import AlphaStable
 from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.blowflies import Blowflies
 from implicit_simulators.catalogue import simulators
 from implicit_simulators.cox_ingersoll_ross import CoxIngersollRoss
+from implicit_simulators.double_well import DoubleWell
 from implicit_simulators.epidemic import Epidemic
+from implicit_simulators.fitzhugh_nagumo import FitzHughNagumo
 from implicit_simulators.g_and_k import GAndK
+from implicit_simulators.lorenz96 import Lorenz96
 from implicit_simulators.lotka_volterra import LotkaVolterra
 from implicit_simulators.mg1_queue import MG1Queue
 from implicit_simulators.moving_average import MovingAverage
 from implicit_simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from implicit_simulators.poisson_source import PoissonSource
 from implicit_simulators.priors import Product, TruncatedNormal, unconstrained
+from implicit_simulators.ricker import Ricker
 from implicit_simulators.stochastic_volatility import StochasticVolatility
 from implicit_simulators.streams import Seed, Stream, resolve_seed
+from implicit_simulators.targets import (
+    Dirac,
+    DiracGenerator,
+    Grid,
+    LineGenerator,
+    Lines,
+    Ring,
+    SwissRoll,
+    Target,
+    toy_targets,
+)
+from implicit_simulators.toggle_switch import ToggleSwitch
+from implicit_simulators.weinberg import Weinberg
 
 __all__ = [
     "AlphaStable",
+    "Blowflies",
     "CommandSimulator",
     "CoxIngersollRoss",
+    "Dirac",
+    "DiracGenerator",
+    "DoubleWell",
     "Epidemic",
+    "FitzHughNagumo",
     "FunctionSimulator",
     "GAndK",
+    "Grid",
+    "LineGenerator",
+    "Lines",
+    "Lorenz96",
     "LotkaVolterra",
     "MG1Queue",
     "MovingAverage",
     "OrnsteinUhlenbeck",
+    "PoissonSource",
     "Product",
+    "Ricker",
+    "Ring",
     "Seed",
     "Simulator",
     "StochasticVolatility",
     "Stream",
+    "SwissRoll",
+    "Target",
+    "ToggleSwitch",
     "TruncatedNormal",
+    "Weinberg",
     "as_tensor",
     "resolve_seed",
     "simulators",
+    "toy_targets",
     "unconstrained",
 ]

@@ -14,14 +14,22 @@ from implicit_simulators.benchmark.sir import SIR
 from implicit_simulators.benchmark.slcp import SLCP
 from implicit_simulators.benchmark.slcp_distractors import SLCPDistractors
 from implicit_simulators.benchmark.two_moons import TwoMoons
+from implicit_simulators.blowflies import Blowflies
 from implicit_simulators.cox_ingersoll_ross import CoxIngersollRoss
+from implicit_simulators.double_well import DoubleWell
 from implicit_simulators.epidemic import Epidemic
+from implicit_simulators.fitzhugh_nagumo import FitzHughNagumo
 from implicit_simulators.g_and_k import GAndK
+from implicit_simulators.lorenz96 import Lorenz96
 from implicit_simulators.lotka_volterra import LotkaVolterra
 from implicit_simulators.mg1_queue import MG1Queue
 from implicit_simulators.moving_average import MovingAverage
 from implicit_simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from implicit_simulators.poisson_source import PoissonSource
+from implicit_simulators.ricker import Ricker
 from implicit_simulators.stochastic_volatility import StochasticVolatility
+from implicit_simulators.toggle_switch import ToggleSwitch
+from implicit_simulators.weinberg import Weinberg
 
 SIMULATORS: dict[str, type[Simulator]] = {
     "lotka-volterra": LotkaVolterra,
@@ -43,6 +51,14 @@ SIMULATORS: dict[str, type[Simulator]] = {
     "moving-average": MovingAverage,
     "ornstein-uhlenbeck": OrnsteinUhlenbeck,
     "stochastic-volatility": StochasticVolatility,
+    "blowflies": Blowflies,
+    "double-well": DoubleWell,
+    "fitzhugh-nagumo": FitzHughNagumo,
+    "lorenz96": Lorenz96,
+    "poisson-source": PoissonSource,
+    "ricker": Ricker,
+    "toggle-switch": ToggleSwitch,
+    "weinberg": Weinberg,
 }
 """To add a simulator, write its class and add one line here."""
 

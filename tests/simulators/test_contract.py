@@ -14,17 +14,25 @@ from torch import Tensor
 
 from implicit_simulators import (
     AlphaStable,
+    Blowflies,
     CoxIngersollRoss,
+    DoubleWell,
     Epidemic,
+    FitzHughNagumo,
     FunctionSimulator,
     GAndK,
+    Lorenz96,
     LotkaVolterra,
     MG1Queue,
     MovingAverage,
     OrnsteinUhlenbeck,
+    PoissonSource,
+    Ricker,
     Simulator,
     StochasticVolatility,
     Stream,
+    ToggleSwitch,
+    Weinberg,
     simulators,
 )
 from implicit_simulators.benchmark import (
@@ -73,6 +81,14 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
     "ornstein-uhlenbeck, euler": lambda: OrnsteinUhlenbeck(n_obs=10, initial=0.05, scheme="euler", substeps=3),
     "cox-ingersoll-ross": lambda: CoxIngersollRoss(n_obs=10),
     "cox-ingersoll-ross, exact": lambda: CoxIngersollRoss(n_obs=5, scheme="exact"),
+    "ricker": Ricker,
+    "blowflies": lambda: Blowflies(steps=40, burn_in=10),
+    "toggle-switch": lambda: ToggleSwitch(cells=20, steps=20),
+    "lorenz96": lambda: Lorenz96(duration=1.0),
+    "double-well": lambda: DoubleWell(points=20),
+    "weinberg": Weinberg,
+    "poisson-source": PoissonSource,
+    "fitzhugh-nagumo": lambda: FitzHughNagumo(duration=8.0),
     "function": lambda: FunctionSimulator(batch, prior=([0.0, 1.0], [1.0, 4.0]), differentiable=True),
     "function of a row": lambda: FunctionSimulator(rows, prior=([0.0, 1.0], [1.0, 4.0]), batched=False, array="numpy"),
 }
@@ -270,6 +286,8 @@ LIKELIHOODS = [
     "ornstein-uhlenbeck",
     "ornstein-uhlenbeck, euler",
     "cox-ingersoll-ross, exact",
+    "weinberg",
+    "poisson-source",
 ]
 
 
@@ -285,7 +303,9 @@ def test_known_likelihoods_prefer_their_own_parameters(name: str) -> None:
     assert gain.mean() > 4 * gain.std() / len(gain) ** 0.5
 
 
-@pytest.mark.parametrize("name", ["two-moons", "gaussian-linear", "gaussian-linear-uniform", "gaussian-mixture"])
+@pytest.mark.parametrize(
+    "name", ["two-moons", "gaussian-linear", "gaussian-linear-uniform", "gaussian-mixture", "poisson-source"]
+)
 def test_known_posteriors_are_calibrated(name: str) -> None:
     """For theta, x from the joint distribution, theta's rank among posterior draws is uniform (Talts et al., 2018)."""
     simulator: Any = MADE[name]
