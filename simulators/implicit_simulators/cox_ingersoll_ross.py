@@ -217,7 +217,7 @@ def _log_transition(theta: np.ndarray, x: np.ndarray, y: np.ndarray, step: float
         # near zero the first two terms of the series, which also hold at zero itself
         near = np.log(c) - u - v + q * np.log(v) - gammaln(q + 1) + np.log1p(u * v / (q + 1))
         far = np.log(c) - (np.sqrt(u) - np.sqrt(v)) ** 2 + 0.5 * q * np.log(v / u) + _log_ive(q, 2 * np.sqrt(u * v))
-    return np.where(y < 0, -np.inf, np.where(u * v < 1e-8 * (q + 1), near, far))
+    return np.where((x < 0) | (y < 0), -np.inf, np.where(u * v < 1e-8 * (q + 1), near, far))
 
 
 def _log_ive(order: np.ndarray, z: np.ndarray) -> np.ndarray:

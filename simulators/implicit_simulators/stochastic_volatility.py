@@ -128,7 +128,8 @@ class StochasticVolatility(Simulator):
         lags = [(centred[:, j:] * centred[:, :-j]).sum(1, keepdim=True) / x.shape[1] for j in range(1, LAGS + 1)]
         # scaled first: squares of huge returns overflow in single precision
         scaled = x / x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        tails = 0.5 * scaled.square().mean(1, keepdim=True).log() - scaled.abs().mean(1, keepdim=True).log()
+        square, size = (part.mean(1, keepdim=True).clamp_min(1e-12) for part in (scaled.square(), scaled.abs()))
+        tails = 0.5 * square.log() - size.log()
         return torch.cat((mean, 0.5 * variance.log(), torch.cat(lags, 1) / variance, tails), 1)
 
     def _observation(self, name: str) -> Tensor:
