@@ -54,7 +54,7 @@ SIMULATORS: dict[str, type[Simulator]] = {
     "blowflies": Blowflies,
     "double-well": DoubleWell,
     "fitzhugh-nagumo": FitzHughNagumo,
-    "lorenz96": Lorenz96,
+    "lorenz-96": Lorenz96,
     "poisson-source": PoissonSource,
     "ricker": Ricker,
     "toggle-switch": ToggleSwitch,

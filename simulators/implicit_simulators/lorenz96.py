@@ -72,7 +72,7 @@ class Lorenz96(Simulator):
             multiple of a thirtieth; or if ``initial`` has another shape or is not finite.
     """
 
-    name = "lorenz96"
+    name = "lorenz-96"
     parameter_names = ("theta_1", "theta_2", "sigma_e", "phi")
     differentiable = True
     reference_theta = (2.0, 0.8, 1.7, 0.4)

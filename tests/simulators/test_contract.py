@@ -84,7 +84,7 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
     "ricker": Ricker,
     "blowflies": lambda: Blowflies(steps=40, burn_in=10),
     "toggle-switch": lambda: ToggleSwitch(cells=20, steps=20),
-    "lorenz96": lambda: Lorenz96(duration=1.0),
+    "lorenz-96": lambda: Lorenz96(duration=1.0),
     "double-well": lambda: DoubleWell(points=20),
     "weinberg": Weinberg,
     "poisson-source": PoissonSource,
