@@ -21,18 +21,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator
-from implicit_simulators.engines.jump import jump_process
-from implicit_simulators.engines.langevin import network_paths
-from implicit_simulators.engines.tau_leap import tau_leap
+from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, simulate_network
 from implicit_simulators.streams import Stream
 
-DYNAMICS = ("jump", "tau", "sde", "ode")
 STOICHIOMETRY = [[1, 0], [-1, 0], [0, 1], [0, -1]]
 REACTANTS = [[1, 1], [1, 0], [0, 1], [1, 1]]
 PREDATORS, PREY = 50, 100
@@ -106,24 +102,19 @@ class PredatorPrey(Simulator):
         self.substeps, self.max_events = int(substeps), int(max_events)
         self.event_shape = torch.Size([intervals + 1, 2])
         self.event_times = tuple(interval * i for i in range(intervals + 1))
-        self.differentiable = dynamics in ("sde", "ode")
+        self.differentiable = dynamics in CONTINUOUS
         self.releases_gil = not self.differentiable
         self.prior = Independent(Uniform(-5 * torch.ones(4), 2 * torch.ones(4), validate_args=False), 1)
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
         initial = theta.new_tensor([PREDATORS, PREY]).expand(len(theta), 2)
-        if self.differentiable:
-            generator = stream.torch(theta.device) if self.dynamics == "sde" else None
-            times = torch.tensor(self.event_times, dtype=torch.float64)
-            return network_paths(_rates, STOICHIOMETRY, theta.exp(), initial, times, self.substeps, generator)
-        rates = theta.detach().cpu().double().exp().numpy()
-        engine: Any = jump_process(_rates, STOICHIOMETRY)
-        if self.dynamics == "tau":
-            engine = tau_leap(_rates, STOICHIOMETRY, REACTANTS, self.epsilon)
-        states, _ = engine(
-            rates, initial.cpu().double().numpy(), np.array(self.event_times), stream.key, self.max_events
+        return simulate_network(
+            *(self.dynamics, _rates, STOICHIOMETRY, REACTANTS),
+            *((theta if self.differentiable else theta.detach()).exp(), initial, self.event_times, stream),
+            substeps=self.substeps,
+            epsilon=self.epsilon,
+            max_events=self.max_events,
         )
-        return torch.as_tensor(states, dtype=theta.dtype).to(theta.device)
 
     def summarize(self, x: Tensor) -> Tensor:
         r"""The nine summaries of Papamakarios & Murray (2016), with shape (n, 9).

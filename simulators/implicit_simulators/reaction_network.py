@@ -29,17 +29,16 @@ from torch import Tensor
 from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.adapters.prior import as_prior
 from implicit_simulators.base import Simulator, as_tensor
-from implicit_simulators.engines.jump import JumpProcess, Propensities, jump_process
-from implicit_simulators.engines.langevin import check_columns, network_paths
+from implicit_simulators.engines.jump import Propensities, jump_process
+from implicit_simulators.engines.langevin import check_columns
 from implicit_simulators.engines.mass_action import mass_action
+from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, simulate_network
 from implicit_simulators.engines.rows import changes_of, count_arguments, instants
-from implicit_simulators.engines.tau_leap import TauLeap, check_reactants, tau_leap
+from implicit_simulators.engines.tau_leap import check_reactants, tau_leap
 from implicit_simulators.measurement import Noise
 from implicit_simulators.streams import Stream
 
-DYNAMICS = ("jump", "tau", "sde", "ode")
 SUBSTEPS = {"sde": 50, "ode": 25}
-CONTINUOUS = tuple(SUBSTEPS)
 
 
 class ReactionNetwork(Simulator):
@@ -160,8 +159,10 @@ class ReactionNetwork(Simulator):
         if dynamics in CONTINUOUS:
             x = torch.tensor([[1.0], [7.0], [40.0]]) + torch.arange(k)
             check_columns(self._rates(), x, self.sample_prior(3, seed=0)[:, : self.rate_parameters], reactions)
+        elif dynamics == "tau":
+            tau_leap(self._rates(), self.stoichiometry, self.reactants, epsilon)  # which checks the rest
         else:
-            self._engine()  # which checks the rest
+            jump_process(self._rates(), self.stoichiometry)
         if reference_theta is not None:
             self.reference_theta = tuple(self.check_theta([reference_theta])[0].tolist())
         self._observed = None if observed is None else self.check_observation(observed)
@@ -174,11 +175,6 @@ class ReactionNetwork(Simulator):
         assert self.reactants is not None  # one of the two was given
         # made anew rather than kept: a copy that travelled to another process would have to be compiled once more
         return mass_action(self.reactants, continuous=self.dynamics == "ode")
-
-    def _engine(self) -> JumpProcess | TauLeap:
-        if self.dynamics == "tau":
-            return tau_leap(self._rates(), self.stoichiometry, self.reactants, self.epsilon)
-        return jump_process(self._rates(), self.stoichiometry)
 
     def _check_uses(self) -> None:
         """Hold every parameter to a use, and every name to a parameter."""
@@ -199,12 +195,14 @@ class ReactionNetwork(Simulator):
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
         theta = theta if self.differentiable else theta.detach()
-        shown = [self.species.index(name) for name in self.record]
-        initial = self._initial_counts(theta)
-        if self.dynamics in CONTINUOUS:
-            states = self._paths(theta, initial, stream)[:, :, shown]
-        else:
-            states = self._counts(theta, initial, stream)[:, :, shown]
+        populations = simulate_network(
+            *(self.dynamics, self._rates(), self.stoichiometry, self.reactants),
+            *(theta[:, : self.rate_parameters], self._initial_counts(theta), self.times, stream),
+            substeps=self.substeps,
+            epsilon=self.epsilon,
+            max_events=self.max_events,
+        )
+        states = populations[:, :, [self.species.index(name) for name in self.record]]
         if self.noise is None:
             return states
         return self.noise.draw(
@@ -221,30 +219,6 @@ class ReactionNetwork(Simulator):
         ]
         initial = torch.stack(columns, 1)
         return torch.where((initial >= 0).all(1, keepdim=True), initial, torch.nan)
-
-    def _counts(self, theta: Tensor, initial: Tensor, stream: Stream) -> Tensor:
-        """Populations with shape (n, T, k), by the compiled engines."""
-        parameters = theta[:, : self.rate_parameters].detach().cpu().double().numpy()
-        counts = np.rint(initial.detach().cpu().double().numpy())
-        try:
-            states, _ = self._engine()(parameters, counts, self.times, stream.key, self.max_events)
-        except Exception as error:
-            if not type(error).__module__.startswith("numba."):
-                raise
-            raise TypeError(
-                f"propensities: numba could not compile the function, which dynamics={self.dynamics!r} needs; it "
-                f"should be arithmetic, comparisons and `math` functions: {error}"
-            ) from error
-        states[np.isnan(counts).any(1)] = np.nan
-        return torch.as_tensor(states, dtype=theta.dtype).to(theta.device)
-
-    def _paths(self, theta: Tensor, initial: Tensor, stream: Stream) -> Tensor:
-        """Populations with shape (n, T, k), by torch."""
-        generator = None if self.dynamics == "ode" else stream.torch(theta.device)
-        parameters = theta[:, : self.rate_parameters]
-        return network_paths(
-            self._rates(), self.stoichiometry, parameters, initial, self.times, self.substeps, generator
-        )
 
     def summarize(self, x: Tensor) -> Tensor:
         """Summary statistics of ``x``, with shape (n, s): the user's, or x flattened.

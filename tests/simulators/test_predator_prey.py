@@ -70,7 +70,7 @@ def test_the_rate_equations_are_those_of_scipy() -> None:
 
 @pytest.mark.parametrize("dynamics", ["sde", "ode"])
 def test_gradients_are_those_of_the_path(dynamics: str) -> None:
-    simulator = PredatorPrey(dynamics, duration=2.0, interval=0.5)
+    simulator = PredatorPrey(dynamics, duration=2.0, interval=0.5, substeps=5)
     jacobian = torch.autograd.functional.jacobian(lambda t: simulator.simulate(t, seed=1)[0], REFERENCE)[:, :, 0]
     for j in range(4):
         step = torch.zeros_like(REFERENCE)

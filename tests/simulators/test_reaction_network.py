@@ -154,7 +154,7 @@ def test_negative_rates_are_failed_rows(dynamics: str) -> None:
     assert torch.isfinite(x[1]).all()
 
 
-@pytest.mark.parametrize("dynamics", ["jump", "tau", "sde", "ode"])
+@pytest.mark.parametrize("dynamics", ["tau", "sde", "ode"])
 def test_explosions_are_failed_rows(dynamics: str) -> None:
     """x' = x^2 from 50 reaches infinity at time 1/50."""
     given = {"stoichiometry": [[1]], "reactants": [[2]], "prior": ([1.0], [3.0]), "initial": [50], "times": [0, 1]}
@@ -275,7 +275,7 @@ def test_a_function_with_conditions_is_compiled_but_not_traced() -> None:
 
 def test_a_function_that_numba_cannot_compile_is_refused() -> None:
     def foreign(x, a):
-        return (a * torch.tensor(x).exp().item(),)
+        return (a * x.__round__(),)
 
     simulator = ReactionNetwork([[-1]], foreign, prior=([0.0], [1.0]), initial=[3], times=[0, 1])
     with pytest.raises(TypeError, match="propensities: numba could not compile the function, which dynamics='jump'"):
