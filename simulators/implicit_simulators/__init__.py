@@ -2,6 +2,7 @@
 
 from implicit_simulators.adapters.command import CommandSimulator
 from implicit_simulators.adapters.function import FunctionSimulator
+from implicit_simulators.adapters.pyro_model import PyroSimulator
 from implicit_simulators.alpha_stable import AlphaStable
 from implicit_simulators.base import Simulator, as_tensor
 from implicit_simulators.blowflies import Blowflies
@@ -57,6 +58,7 @@ __all__ = [
     "OrnsteinUhlenbeck",
     "PoissonSource",
     "Product",
+    "PyroSimulator",
     "Ricker",
     "Ring",
     "Seed",
