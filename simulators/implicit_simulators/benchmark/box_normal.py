@@ -67,7 +67,8 @@ class BoxNormal(Distribution):
         """Draw by the inverse of the distribution function, in double precision."""
         shape = self._extended_shape(torch.Size(sample_shape))
         uniform = torch.rand(shape, dtype=torch.float64, device=self.loc.device)
-        start, end = torch.special.ndtr(self._from), torch.special.ndtr(self._to)
+        # torch's ndtr is zero beyond eight standard deviations; its logarithm is not minus infinity there
+        start, end = torch.special.log_ndtr(self._from).exp(), torch.special.log_ndtr(self._to).exp()
         z = self._flip * torch.special.ndtri(start + uniform * (end - start))
         draw = (self.loc.double() + self.scale.double() * z).to(self.loc.dtype)
         # rounding, and the infinities of the two ends; torch's uniform priors have no density at their upper bound
