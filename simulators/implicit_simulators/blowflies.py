@@ -70,6 +70,9 @@ class Blowflies(Simulator):
                 raise ValueError(f"{argument}: expected an int of at least {least}; got {value}")
         self.steps, self.burn_in = int(steps), int(burn_in)
         self.event_shape = torch.Size([self.steps])
+        self.event_times = tuple(range(1, self.steps + 1))
+        self.event_labels = ("adults",)
+        self.event_unit = "flies"
         loc = torch.tensor([2.0, -1.0, 5.0, -0.5, -0.5, 2.0])
         scale = torch.tensor([2.0, 0.4, 0.5, 1.0, 1.0, 1.0])
         self.prior = Independent(LogNormal(loc, scale, validate_args=False), 1)

@@ -66,6 +66,7 @@ class DoubleWell(Simulator):
             raise ValueError(f"interval: expected a positive number; got {interval}")
         self.points, self.interval, self.substeps = int(points), float(interval), int(substeps)
         self.event_shape = torch.Size([self.points])
+        self.event_times = tuple(self.interval * (i + 1) for i in range(self.points))
         self.prior = Independent(
             Uniform(torch.tensor([0.5, 0.5, 0.3]), torch.tensor([2.0, 1.5, 1.0]), validate_args=False), 1
         )

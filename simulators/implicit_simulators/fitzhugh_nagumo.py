@@ -84,6 +84,8 @@ class FitzHughNagumo(Simulator):
         self.records = _multiple("duration", duration, "interval", interval)
         self.duration, self.interval, self.step = float(duration), float(interval), float(step)
         self.event_shape = torch.Size([self.records])
+        self.event_times = tuple(self.interval * (i + 1) for i in range(self.records))
+        self.event_labels = ("voltage",)
         self.prior = Independent(
             Uniform(torch.full((4,), 0.01), torch.tensor([0.5, 6.0, 6.0, 1.0]), validate_args=False), 1
         )

@@ -59,7 +59,7 @@ class Lorenz96(Simulator):
     the noise held for a step. ``Lorenz96(variables=8, duration=1.5)`` is the small version of Pacchiardi & Dutta.
     Rows of theta with :math:`|\phi| > 1` are NaN.
 
-    Gradients follow the path. The model is chaotic (errors grow about five-fold in a time unit), and so do they.
+    Gradients follow the path. The model is chaotic: they grow with the duration, as small differences do.
 
     Args:
         variables: Places on the circle, K.
@@ -87,6 +87,8 @@ class Lorenz96(Simulator):
             raise ValueError(f"initial: expected a state for more than {len(INITIAL)} variables; got None")
         self.variables, self.duration, self.steps = int(variables), float(duration), round(steps)
         self.event_shape = torch.Size([self.steps, self.variables])
+        self.event_times = tuple((step + 1) / STEPS_PER_UNIT for step in range(self.steps))
+        self.event_labels = tuple(f"x_{k + 1}" for k in range(self.variables))
         ours = torch.tensor(INITIAL[: self.variables], dtype=torch.float64)
         start = ours if initial is None else as_tensor(initial, "initial")
         if start.shape != (self.variables,) or not torch.isfinite(start).all():

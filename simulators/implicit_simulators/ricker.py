@@ -70,6 +70,8 @@ class Ricker(Simulator):
             raise ValueError(f"initial: expected a positive number; got {initial}")
         self.steps, self.burn_in, self.initial = int(steps), int(burn_in), float(initial)
         self.event_shape = torch.Size([self.steps])
+        self.event_times = tuple(range(self.burn_in + 1, self.burn_in + self.steps + 1))
+        self.event_labels = ("count",)
         self.prior = Independent(
             Uniform(torch.tensor([3.0, 0.0, 5.0]), torch.tensor([5.0, 0.6, 15.0]), validate_args=False), 1
         )

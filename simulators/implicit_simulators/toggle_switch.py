@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Uniform
 
-from implicit_simulators.base import Simulator
+from implicit_simulators.base import BLOCK, Simulator
 from implicit_simulators.streams import Stream
 
 START = 10.0
@@ -35,6 +35,9 @@ SPREAD = 0.5
 
 AT_ONCE = 20_000
 """Cells that are simulated side by side: as many as a processor's cache holds."""
+
+CELLS_A_BLOCK = 200_000
+"""Cells in a block of rows: a few seconds of work, which is what a run that is interrupted loses."""
 
 LEVELS = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 """Quantiles in the summaries."""
@@ -50,7 +53,7 @@ class ToggleSwitch(Simulator):
         \sigma \sim U(0, 0.5), \quad \gamma \sim U(0, 0.4).
 
     Simulations have shape (cells,), in no order: the cells are independent and alike. As published there are 2,000
-    of them, and one row costs 2,000 times 300 steps.
+    of them, and one row costs 2,000 times 300 steps; a block is then 100 rows.
 
     Args:
         cells: Cells measured.
@@ -71,6 +74,7 @@ class ToggleSwitch(Simulator):
                 raise ValueError(f"{argument}: expected a positive int; got {value}")
         self.cells, self.steps = int(cells), int(steps)
         self.event_shape = torch.Size([self.cells])
+        self.block = min(BLOCK, max(1, CELLS_A_BLOCK // self.cells))
         low = torch.tensor([0.0, 0.0, 0.0, 0.0, 250.0, 0.0, 0.0])
         high = torch.tensor([50.0, 50.0, 5.0, 5.0, 450.0, 0.5, 0.4])
         self.prior = Independent(Uniform(low, high, validate_args=False), 1)

@@ -71,6 +71,17 @@ def test_rows_do_not_depend_on_how_many_are_simulated_at_once():
     assert torch.equal(simulator.simulate(theta, seed=1)[:4], simulator.simulate(theta[:4], seed=1))
 
 
+def test_a_block_holds_so_many_cells():
+    assert ToggleSwitch().block == 100
+    assert ToggleSwitch(cells=20).block == 1000
+    assert ToggleSwitch(cells=1_000_000).block == 1
+    simulator = ToggleSwitch(cells=100_000, steps=1)  # two rows a block
+    theta = simulator.sample_prior(1, seed=0).expand(3, -1)
+    x = simulator.simulate(theta, seed=1)
+    assert torch.equal(simulator.simulate_block(theta[2:], 1, 1), x[2:])
+    assert not torch.equal(x[2], x[0])
+
+
 def test_summaries_are_quantiles():
     x = torch.rand(3, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     s = ToggleSwitch(cells=500).summarize(x)
