@@ -14,6 +14,15 @@ running maximum,
 where the second term is the time that the server was idle before customer i. It is continuous in the parameters, and
 differentiable but where an arrival meets a departure, which has probability zero: gradients are pathwise.
 
+**The likelihood** is often called intractable, as it integrates over all arrivals. But a service has the same density
+wherever in its range it falls: :math:`p(x \mid A) = w^{-n}` if all arrivals fit the data, and zero if not. So
+
+.. math:: p(x \mid \theta) = w^{-n}\,P(N(D_i - a) \ge i \ \text{for all } i, \text{ and } N(D_i - a - w) = i - 1
+    \ \text{for all } i \text{ with } x_i > a + w)
+
+for all :math:`x_i \ge a`, with the Poisson process N of arrivals: customer i came early enough, and, if the server
+waited, late enough. One pass over the departures, with the distribution of N as its state, sums it up exactly.
+
 References:
     | Non-linear regression models for approximate Bayesian computation (Blum & François, 2010)
     | https://arxiv.org/abs/0809.4178
@@ -22,6 +31,8 @@ References:
     | Fast epsilon-free inference of simulation models with Bayesian conditional density estimation
       (Papamakarios & Murray, 2016)
     | https://arxiv.org/abs/1605.06376
+    | On Bayesian inference for the M/G/1 queue with efficient MCMC sampling (Shestopaloff & Neal, 2014)
+    | https://arxiv.org/abs/1401.5548
     | The theory of queues with a single server (Lindley, 1952)
     | https://doi.org/10.1017/S0305004100027638
 """
@@ -34,7 +45,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Uniform
 
-from implicit_simulators.base import Simulator
+from implicit_simulators.base import Simulator, as_tensor
 from implicit_simulators.engines.quantiles import row_quantiles
 from implicit_simulators.streams import Stream
 
@@ -108,20 +119,39 @@ class MG1Queue(Simulator):
         r"""Mean time between departures in the long run, :math:`\max(1/\lambda,\ a + w/2)`, with shape (n,)."""
         return torch.maximum(1 / theta[:, 2], theta[:, 0] + 0.5 * theta[:, 1])
 
-    @staticmethod
-    def first_log_density(theta: Tensor, x: Tensor) -> Tensor:
-        r"""Log density of the first time alone, an arrival and a service.
+    def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
+        r"""The exact log p(x | theta), differentiable in both arguments, in double precision within.
 
-        .. math:: p(x_1) = \frac{e^{-\lambda \max(x_1 - a - w, 0)} - e^{-\lambda (x_1 - a)}}{w}, \quad x_1 > a
+        The state after departure i is the probability of each number of arrivals :math:`N(D_i - a) \in \{i, \dots, n\}`
+        (n: or more) together with all that was asked so far; terms are positive, and nothing cancels.
 
         Args:
             theta: Parameters with shape (n, 3).
-            x: Points with shape (n,).
+            x: Times between departures with shape (n_obs,) or (n, n_obs).
+
+        Returns:
+            Log likelihoods with shape (n,), in theta's dtype; minus infinity where a time is shorter than any service,
+            and outside of the model's range.
         """
-        shortest, width, rate = theta.unbind(1)
-        waited = (x - shortest).clamp_min(0)
-        density = (torch.exp(-rate * (waited - width).clamp_min(0)) - torch.exp(-rate * waited)) / width
-        return density.log()
+        theta, x = self.check_theta(theta), as_tensor(x, "x")
+        times = x.to(theta.device).double().expand(len(theta), self.n_obs)
+        legal = (theta[:, 0] >= 0) & (theta[:, 1] > 0) & (theta[:, 2] > 0) & (times >= theta[:, :1]).all(1)
+        # off the range the density is evaluated elsewhere, so that gradients stay finite
+        shortest, width, rate = torch.where(legal[:, None], theta, theta.new_ones(3)).double().unbind(1)
+        times = torch.where(legal[:, None], times, 1.5)
+        state = times.new_zeros(len(theta), self.n_obs + 1)
+        state[:, 0] = 1
+        total = -self.n_obs * width.log()
+        for i, time in enumerate(times.unbind(1)):
+            gap = time - shortest if i == 0 else time
+            waited = time > shortest + width
+            # the customer of a server who waited is the first since the last departure
+            state = torch.where(waited[:, None], torch.nn.functional.pad(state[:, :1], (0, state.shape[1] - 1)), state)
+            total = total - torch.where(waited, rate * (gap - width), 0.0)
+            state = _arrive(state, rate * torch.where(waited, width, gap).clamp_min(1e-300))[:, 1:]
+            mass = state.sum(1).clamp_min(1e-300)
+            state, total = state / mass[:, None], total + mass.log()
+        return torch.where(legal, total.to(theta.dtype), -torch.inf)
 
     def summarize(self, x: Tensor) -> Tensor:
         """Equally spaced quantiles of the times, with shape (n, quantiles)."""
@@ -130,3 +160,17 @@ class MG1Queue(Simulator):
     def settings(self) -> dict[str, Any]:
         """Departures and quantiles."""
         return {"n_obs": self.n_obs, "quantiles": self.quantiles}
+
+
+def _arrive(state: Tensor, mean: Tensor) -> Tensor:
+    """Add a Poisson number with means (n,) to numbers distributed as (n, k + 1), the last of which means k or more."""
+    k = state.shape[1] - 1
+    count = torch.arange(k, dtype=state.dtype, device=state.device)
+    mean = mean[:, None]
+    probability = torch.exp(count * mean.log() - mean - torch.lgamma(count + 1))
+    # row r of the matrix holds the probabilities moved right by k - 1 - r
+    moved = torch.nn.functional.pad(probability, (k - 1, 0)).unfold(1, k, 1)
+    below = (state[:, None, :-1].flip(2) @ moved)[:, 0]
+    enough = torch.special.gammainc(count.flip(0) + 1, mean)  # P(at least k, ..., 1)
+    last = state[:, -1:] + (state[:, :-1] * enough).sum(1, keepdim=True)
+    return torch.cat((below, last), 1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import integrate, stats
+from scipy import stats
 
 from implicit_simulators import MG1Queue
 
@@ -40,19 +40,74 @@ def test_the_running_maximum_is_the_queue(theta: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("theta", THETAS)
 def test_the_first_time_is_an_arrival_and_a_service(theta: tuple[float, ...]) -> None:
+    """Its density is that of an exponential and a uniform variable, by hand."""
     simulator = MG1Queue(n_obs=1)
     parameters = torch.tensor([theta], dtype=torch.float64)
-
-    def density(x: float) -> float:
-        return simulator.first_log_density(parameters, torch.tensor([x], dtype=torch.float64)).exp().item()
-
-    low, edge, far = theta[0], theta[0] + theta[1], theta[0] + theta[1] + 40 / theta[2]
-    assert integrate.quad(density, low, far, points=[edge], limit=200)[0] == pytest.approx(1, abs=1e-7)
-    x = simulator.simulate(parameters.repeat(5000, 1), seed=0)[:, 0].sort().values
-    grid = torch.linspace(low, far, 20_001, dtype=torch.float64)
-    mass = simulator.first_log_density(parameters.expand(len(grid), 3), grid).exp()
-    cdf = torch.cat((torch.zeros(1), torch.cumulative_trapezoid(mass, grid)))
+    a, w, rate = theta
+    grid = torch.linspace(a, a + w + 40 / rate, 20_001, dtype=torch.float64)
+    ours = simulator.log_likelihood(parameters.repeat(len(grid), 1), grid[:, None]).exp()
+    waited = grid - a
+    torch.testing.assert_close(ours, (torch.exp(-rate * (waited - w).clamp_min(0)) - torch.exp(-rate * waited)) / w)
+    x = simulator.simulate(parameters.repeat(5000, 1), seed=0)[:, 0]
+    cdf = torch.cat((torch.zeros(1), torch.cumulative_trapezoid(ours, grid)))
+    assert cdf[-1].item() == pytest.approx(1, abs=1e-4)
     assert stats.kstest(x.numpy(), lambda t: np.interp(t, grid, cdf)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("other", [(1.2, 3.5, 0.25), (1.0, 4.0, 0.4), (1.0, 3.0, 0.2)])
+def test_likelihoods_are_densities_with_respect_to_one_another(other: tuple[float, ...]) -> None:
+    """E[p(x | theta') / p(x | theta)] = 1 for x from theta, where theta' can make nothing that theta cannot."""
+    simulator, n = MG1Queue(n_obs=4), 20_000
+    theta = torch.tensor([THETAS[0]], dtype=torch.float64).repeat(n, 1)
+    x = simulator.simulate(theta, seed=0)
+    there = torch.tensor([other], dtype=torch.float64).repeat(n, 1)
+    ratio = (simulator.log_likelihood(there, x) - simulator.log_likelihood(theta, x)).exp()
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / n**0.5
+    assert ratio.std() > 0.1
+
+
+def test_the_likelihood_is_the_share_of_arrivals_that_fit() -> None:
+    """The definition: services as the data and random arrivals ask for, counted where all are in range."""
+    a, w, rate = THETAS[0]
+    x = np.array([3.0, 2.5, 7.0, 1.5, 4.0, 6.5])  # the third and the last customer kept the server waiting
+    arrivals = np.random.default_rng(0).exponential(1 / rate, (400_000, 6)).cumsum(1)
+    departures = x.cumsum()
+    services = departures - np.maximum(arrivals, departures - x)
+    fit = ((services >= a) & (services <= a + w)).all(1).mean()
+    ours = MG1Queue(n_obs=6).log_likelihood(torch.tensor([THETAS[0]], dtype=torch.float64), torch.tensor(x))
+    error = (fit * (1 - fit) / 400_000) ** 0.5
+    assert fit > 20 * error
+    assert abs(ours.exp().item() * w**6 - fit) < 5 * error
+
+
+def test_the_score_in_the_rate_has_mean_zero() -> None:
+    """The other two parameters move the support, so that theirs need not."""
+    simulator, n = MG1Queue(n_obs=10), 3000
+    theta = torch.tensor([THETAS[0]], dtype=torch.float64).repeat(n, 1).requires_grad_()
+    x = simulator.simulate(theta.detach(), seed=0)
+    (score,) = torch.autograd.grad(simulator.log_likelihood(theta, x).sum(), theta)
+    rate = score[:, 2]
+    assert abs(rate.mean()) < 5 * rate.std() / n**0.5
+
+
+def test_the_likelihood_has_right_derivatives() -> None:
+    simulator = MG1Queue(n_obs=4)
+    theta = torch.tensor([THETAS[0], (0.9, 4.5, 0.3)], dtype=torch.float64)
+    x = simulator.simulate(theta[:1].repeat(2, 1), seed=0)
+    assert torch.autograd.gradcheck(simulator.log_likelihood, (theta.requires_grad_(), x.requires_grad_()))
+
+
+def test_the_likelihood_of_fifty_customers_is_finite_and_that_of_the_impossible_is_not() -> None:
+    simulator = MG1Queue()
+    theta = simulator.sample_prior(200, seed=0)
+    x = simulator.simulate(theta.double(), seed=1)
+    assert torch.isfinite(simulator.log_likelihood(theta.double(), x)).all()
+    short = torch.full((50,), 0.9).requires_grad_()
+    bad = torch.tensor([[1.0, 4.0, 0.2], [-1.0, 4.0, 0.2], [0.5, 0.0, 0.2], [0.5, 4.0, 0.0], [0.5, 4.0, 0.2]])
+    log_likelihood = simulator.log_likelihood(bad, short)
+    assert torch.isneginf(log_likelihood).tolist() == [True, True, True, True, False]
+    (gradient,) = torch.autograd.grad(log_likelihood[4], short)
+    assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("theta", [(1.0, 4.0, 0.2), (5.0, 6.0, 0.3)], ids=["stable", "overloaded"])
