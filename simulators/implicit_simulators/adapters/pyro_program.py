@@ -169,7 +169,7 @@ class Program:
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         parts = x.split(sizes, -1)
         shapes = zip(self.shapes.items(), parts, strict=True)
-        return {name: part.reshape(*x.shape[:-1], *shape) for (name, shape), part in shapes}
+        return {name: part.reshape((*x.shape[:-1], *shape)) for (name, shape), part in shapes}
 
     def join(self, data: Mapping[str, Any]) -> Tensor:
         """Data by sites as one flat vector."""
