@@ -23,18 +23,21 @@ from typing import Any
 
 import numpy as np
 
+from implicit_simulators.engines.threads import in_threads
+
 Propensities = Callable[..., tuple[float, ...]]
 """The rates of all reactions, from the counts and parameters of one row, given one by one as floats."""
 
 
 def jump_process(propensities: Propensities, stoichiometry: Any) -> JumpProcess:
-    r"""A reaction network, ready to run; the same network is compiled once in a process.
+    r"""A reaction network, ready to run; the same network is compiled once, and kept on disk.
 
     Args:
         propensities: A plain Python function ``(x_1, ..., x_k, p_1, ..., p_m) -> (h_1, ..., h_R)`` of k counts and m
             parameters, all floats, that numba can compile: arithmetic, comparisons, conditional expressions. Rates must
-            not be negative, and a reaction that would take a count below zero must have rate zero there. ``math.log``
-            and its like work, but keep the loop from becoming vector code (about three times slower).
+            not be negative, and a reaction that would take a count below zero must have rate zero there. Logs and
+            exponentials are replaced by ones that leave the loop vector code
+            (:mod:`implicit_simulators.engines.user_code`).
         stoichiometry: What each reaction adds to each species: integers with shape (R, k).
 
     Returns:
@@ -94,6 +97,7 @@ class JumpProcess:
         key: int,
         max_events: int = 1_000_000,
         first_row: int = 0,
+        threads: int = 1,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Simulate one trajectory for each row, with the interpreter lock released.
 
@@ -109,6 +113,7 @@ class JumpProcess:
             max_events: Events after which a row counts as failed: populations can explode, and the events of one such
                 row would outnumber those of all others.
             first_row: Number of the first row.
+            threads: Threads that share the rows; results do not depend on it.
 
         Returns:
             ``states`` (n, T, k) float64 and ``events`` (n,) int64, the events until each row ended. ``states[:, 0]`` is
@@ -136,15 +141,36 @@ class JumpProcess:
             states[:, 0] = initial
         elif n:
             k0, k1 = np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)
-            self._kernel(parameters, initial, times, k0, k1, first_row, max_events, states, events)
+            self.prepare()
+
+            def work(first: int, last: int) -> None:
+                rows = slice(first, last)
+                self._kernel(
+                    *(parameters[rows], initial[rows], times, k0, k1, first_row + first, max_events),
+                    *(states[rows], events[rows]),
+                )
+
+            in_threads(work, n, threads, least=1024)
         return states, events
+
+    def prepare(self) -> float:
+        """Compile it, or load it from disk, now rather than at the first call; the seconds that took."""
+        row, key = np.ones((1, 1)), np.uint64(0)
+        seconds: float = self._kernel.prepare(
+            row, row, np.ones(2), key, key, 0, 1, np.ones((1, 2, 1)), np.ones(1, dtype=np.int64)
+        )
+        return seconds
 
     @cached_property
     def _kernel(self) -> Any:
-        """The compiled loop; numba is imported, and compiles for some seconds, at the first call."""
+        """The compiled loop; numba is imported here."""
         from implicit_simulators.engines.jump_kernel import LANES, compile_kernel
+        from implicit_simulators.engines.kernel_cache import CachedKernel
 
-        return compile_kernel(self.propensities, self.stoichiometry, self.parameters, self._lanes or LANES)
+        lanes = self._lanes or LANES
+        kernel = compile_kernel(self.propensities, self.stoichiometry, self.parameters, lanes)
+        name = getattr(self.propensities, "__qualname__", "propensities")
+        return CachedKernel(kernel, ("jumps", self.propensities, self.stoichiometry, lanes), name)
 
 
 def _count_arguments(function: Propensities) -> int:

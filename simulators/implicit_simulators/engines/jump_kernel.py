@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from implicit_simulators.engines.lanes import JIT, leading_zeros, log, philox, unit_above, unit_below, widest_vectors
+from implicit_simulators.engines.user_code import compiled
 
 LANES = 64
 """Rows in lockstep: what one word of marks can hold, and what keeps the work in the first-level cache."""
@@ -166,6 +167,6 @@ def _network(
         for r in reversed(range(reactions)):
             change = f"({float(stoichiometry[r][i])} if pick < {cumulative[r]} else {change})"
         source.append(f"    table[{i}, lane] += {change}")
-    namespace: dict[str, Any] = {"rates": njit(forceinline=True, **JIT)(propensities)}
+    namespace: dict[str, Any] = {"rates": compiled(propensities)}
     exec("\n".join(source), namespace)
     return tuple(njit(forceinline=True, **JIT)(namespace[name]) for name in ("accumulate", "react"))

@@ -95,6 +95,48 @@ def log(x: float) -> float:
 
 
 @njit(forceinline=True, **JIT)
+def any_log(x: float) -> float:
+    """Natural logarithm of any x, as the C library has it: -inf at zero, NaN below, subnormal numbers too.
+
+    For the code of users, who cannot be asked to keep zeros out: selections, no branches.
+    """
+    small = x < 2.2250738585072014e-308
+    scaled = x * 18014398509481984.0 if small else x  # 2**54
+    value = log(scaled) - (37.429947750237046 if small else 0.0)
+    value = value if x > 0.0 else (-np.inf if x == 0.0 else np.nan)
+    return value if x < np.inf else x  # infinity and, since it compares false, NaN; minus infinity is NaN already
+
+
+@njit(forceinline=True, **JIT)
+def any_exp(x: float) -> float:
+    r"""Exponential function of any x to about one unit in the last place; infinity, zero and NaN as the C library has.
+
+    .. math:: e^x = 2^k e^r, \quad k = \mathrm{round}(x / \log 2), \quad |r| \le \tfrac12 \log 2
+
+    Rounding is the addition and subtraction of :math:`1.5 \cdot 2^{52}`, which a compiler that may reassociate would
+    delete; see ``JIT``. Results below e**-707 are zero.
+    """
+    bounded = min(max(x, -707.0), 710.0)
+    shifted = bounded * 1.4426950408889634 + 6755399441055744.0
+    k = shifted - 6755399441055744.0
+    r = bounded - k * 0.6931471803691238 - k * 1.9082149292705877e-10  # log 2 in two parts
+    r2 = r * r
+    r4 = r2 * r2
+    # interpolated at the Chebyshev nodes of [-log(2)/2, log(2)/2] to 3e-18, in Estrin's order as in log
+    a = 1.0 + r
+    b = 0.5000000000000019 + r * 0.1666666666666668
+    c = 0.0416666666664881 + r * 0.008333333333319601
+    d = 0.0013888888952314775 + r * 0.00019841269890047113
+    e = 2.4801485482328494e-05 + r * 2.755724091857897e-06
+    f = 2.763263963904103e-07 + r * 2.5110037605963777e-08
+    series = (a + r2 * b) + r4 * ((c + r2 * d) + r4 * (e + r2 * f))
+    # the last doubling is a product, which overflows to infinity where adding to the exponent would wrap around
+    value = 2.0 * float_of(bits_of(series) + ((bits_of(shifted) - np.uint64(1)) << np.uint64(52)))
+    value = value if x >= -707.0 else 0.0
+    return value if x == x else x
+
+
+@njit(forceinline=True, **JIT)
 def philox(
     c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, k0: np.uint64, k1: np.uint64
 ) -> tuple[np.uint64, np.uint64]:

@@ -72,6 +72,8 @@ def rk4_sensitivities(
     """
     import numba
 
+    from implicit_simulators.engines.kernel_cache import CachedKernel
+
     @numba.njit(error_model="numpy", fastmath={"contract", "nsz"}, nogil=True)
     def derivative(z, s, p, dz, ds, jz, jp):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba infers these
         field_and_jacobians(z, p, dz, jz, jp)
@@ -120,4 +122,5 @@ def rk4_sensitivities(
                 z_out[i, t], s_out[i, t] = z, s
         return z_out, s_out
 
-    return solve
+    name = getattr(field_and_jacobians, "__name__", "field")
+    return CachedKernel(solve, ("sensitivities", field_and_jacobians, k, m), name)

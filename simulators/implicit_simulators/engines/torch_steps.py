@@ -1,0 +1,179 @@
+r"""The same stepwise model in torch, on the same noise: gradients along the path, and other devices.
+
+A step written for :mod:`implicit_simulators.engines.steps` is arithmetic on numbers, and arithmetic on numbers is
+arithmetic on columns of rows: with ``math`` replaced by torch the very function that is compiled also builds a graph.
+On a CPU it sees the noise that the compiled code sees, so that both give the same path up to rounding; elsewhere the
+noise is the device's own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from implicit_simulators.engines.steps import StepProcess
+
+
+def run_in_torch(
+    process: StepProcess, parameters: Tensor, initial: Tensor, steps: int, key: int, every: int = 1
+) -> Tensor:
+    r"""One trajectory for each row, differentiable in parameters and initial states.
+
+    .. math:: \frac{\partial s_{t+1}}{\partial \theta} = \partial_s f \frac{\partial s_t}{\partial \theta}
+        + \partial_\theta f, \quad \text{noise held fixed}
+
+    Args:
+        process: The model; counts have no path, and are refused.
+        parameters: Shape (n, m), on any device.
+        initial: Shape (n, k).
+        steps: How many steps.
+        key: Key of the random numbers.
+        every: Steps from one record to the next.
+
+    Returns:
+        Records with shape (n, steps // every, o), of the parameters' dtype.
+
+    Raises:
+        ValueError: If the process records counts.
+        TypeError: If the step does what columns cannot, such as ``if`` on a state.
+    """
+    if process.counts:
+        raise ValueError("counts: a Poisson count has no gradient; run the process without counts for its means")
+    n = len(parameters)
+    step = in_torch(process.step)
+    emit = None if process.emit is None else in_torch(process.emit)
+    noise = _noise(process.noise, n, steps, key, 0, process, parameters)
+    seen = _noise(process.emission_noise, n, steps // every, key, 1, process, parameters)
+    state, columns = list(initial.unbind(1)), list(parameters.unbind(1))
+    records = []
+    try:
+        for t in range(steps):
+            state = list(step(*state, *columns, *noise[:, t].unbind(1)))
+            if (t + 1) % every == 0:
+                values = state if emit is None else emit(*state, *columns, *seen[:, (t + 1) // every - 1].unbind(1))
+                chosen = [
+                    torch.as_tensor(values[i], dtype=parameters.dtype, device=parameters.device)
+                    for i in process.recorded
+                ]
+                records.append(torch.stack([value.expand(n) for value in chosen], 1))
+    except RuntimeError as error:
+        if "ambiguous" in str(error) or "Boolean value of Tensor" in str(error):
+            raise TypeError("step: a condition on a state cannot be differentiated; use max, min or abs") from error
+        raise
+    if not records:
+        return parameters.new_empty((n, 0, process.outputs))
+    return torch.stack(records, 1)
+
+
+def _noise(
+    kinds: tuple[str, ...], n: int, steps: int, key: int, stream: int, process: StepProcess, like: Tensor
+) -> Tensor:
+    if like.device.type == "cpu":
+        return torch.from_numpy(process.noise_of(n, steps, key, emission=stream == 1)).to(like.dtype)
+    generator = torch.Generator(device=like.device).manual_seed((key + stream) & (2**63 - 1))
+    columns = []
+    for kind in kinds:
+        made = torch.randn if kind == "normal" else torch.rand
+        column = made((n, steps), generator=generator, device=like.device, dtype=like.dtype)
+        columns.append(-torch.log1p(-column) if kind == "exponential" else column)
+    return torch.stack(columns, 2) if columns else like.new_empty((n, steps, 0))
+
+
+def in_torch(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy of ``function`` in which mathematics on numbers is mathematics on tensors."""
+    return _rebuilt(function, {})
+
+
+def _rebuilt(function: Any, done: dict[int, Any]) -> Callable[..., Any]:
+    def swap(value: Any) -> Any:
+        if value is math or value is np:
+            return _TORCH
+        if id(value) in _BY_IDENTITY:
+            return _BY_IDENTITY[id(value)]
+        if isinstance(value, types.FunctionType):
+            if id(value) not in done:
+                done[id(value)] = _rebuilt(value, done)
+            return done[id(value)]
+        return value
+
+    scope = {
+        name: swap(value) if name in function.__code__.co_names else value
+        for name, value in function.__globals__.items()
+    }
+    scope |= {"max": _maximum, "min": _minimum}
+    cells = tuple(types.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())
+    return types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+
+
+def _of_tensors(name: str, ours: Callable[..., Any]) -> Callable[..., Any]:
+    """``ours`` for tensors, ``math``'s for numbers."""
+    plain = getattr(math, name)
+
+    def function(*arguments: Any) -> Any:
+        return ours(*arguments) if any(isinstance(a, Tensor) for a in arguments) else plain(*arguments)
+
+    return function
+
+
+def _maximum(*values: Any) -> Any:
+    return _extreme(torch.maximum, builtins.max, values)
+
+
+def _minimum(*values: Any) -> Any:
+    return _extreme(torch.minimum, builtins.min, values)
+
+
+def _extreme(ours: Callable[[Tensor, Tensor], Tensor], plain: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return plain(*values)
+    result, *others = (torch.as_tensor(value, dtype=tensors[0].dtype, device=tensors[0].device) for value in values)
+    for other in others:
+        result = ours(result, other)
+    return result
+
+
+_TORCH = types.SimpleNamespace(**{name: value for name, value in vars(math).items() if not name.startswith("_")})
+for _name, _ours in {
+    **{
+        name: getattr(torch, name)
+        for name in (
+            "exp",
+            "log",
+            "log1p",
+            "expm1",
+            "sqrt",
+            "sin",
+            "cos",
+            "tan",
+            "tanh",
+            "log2",
+            "log10",
+            "floor",
+            "ceil",
+        )
+    },
+    **{
+        name: getattr(torch, name)
+        for name in ("sinh", "cosh", "atan", "atan2", "hypot", "copysign", "lgamma", "erf", "pow")
+    },
+    "fabs": torch.abs,
+}.items():
+    if hasattr(math, _name):
+        setattr(_TORCH, _name, _of_tensors(_name, _ours))
+_TORCH.abs, _TORCH.maximum, _TORCH.minimum, _TORCH.where = abs, _maximum, _minimum, torch.where
+
+_BY_IDENTITY = {
+    id(function): getattr(_TORCH, name)
+    for module in (math, np)
+    for name in vars(_TORCH)
+    if callable(function := getattr(module, name, None)) and name not in ("abs", "where")
+}
