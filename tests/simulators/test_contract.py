@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +18,7 @@ from torch import Tensor
 from implicit_simulators import (
     AlphaStable,
     Blowflies,
+    CommandSimulator,
     CoxIngersollRoss,
     DoubleWell,
     Epidemic,
@@ -27,6 +31,7 @@ from implicit_simulators import (
     MovingAverage,
     OrnsteinUhlenbeck,
     PoissonSource,
+    PyroSimulator,
     Ricker,
     Simulator,
     StochasticVolatility,
@@ -51,6 +56,21 @@ from implicit_simulators.benchmark import LotkaVolterra as BenchmarkLotkaVolterr
 
 def rows(theta: Any) -> Any:
     return np.random.normal(theta, size=(3, 2))  # noqa: NPY002 - as users write it
+
+
+def wait() -> None:
+    rate = pyro.sample("rate", dist.LogNormal(0.0, 0.5))
+    with pyro.plate("visits", 3):
+        pyro.sample("wait", dist.LogNormal(-rate.log(), 0.5))
+
+
+PROGRAM = """
+import json, random, sys
+for line in sys.stdin:
+    given = json.loads(line)
+    random.seed(given["seed"])
+    print([random.gauss(given["place"], given["spread"]) for _ in range(3)], flush=True)
+"""
 
 
 def batch(theta: Any, generator: torch.Generator) -> Any:
@@ -89,6 +109,13 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
     "weinberg": Weinberg,
     "poisson-source": PoissonSource,
     "fitzhugh-nagumo": lambda: FitzHughNagumo(duration=8.0),
+    "pyro": lambda: PyroSimulator(wait, observed=["wait"]),
+    "command": lambda: CommandSimulator(
+        [sys.executable, "-c", PROGRAM],
+        prior=([0.0, 1.0], [1.0, 4.0]),
+        parameter_names=["place", "spread"],
+        protocol="lines",
+    ),
     "function": lambda: FunctionSimulator(batch, prior=([0.0, 1.0], [1.0, 4.0]), differentiable=True),
     "function of a row": lambda: FunctionSimulator(rows, prior=([0.0, 1.0], [1.0, 4.0]), batched=False, array="numpy"),
 }
@@ -270,6 +297,7 @@ def test_shipped_observations_fit(name: str, observed: str) -> None:
 
 
 LIKELIHOODS = [
+    "pyro",
     "lotka-volterra, ode",
     "two-moons",
     "gaussian-linear",
