@@ -48,6 +48,9 @@ PRIORS = {
 }
 """The corners of each uniform prior."""
 
+SLICE = 2**20
+"""Data whose densities are found at a time: the search for one takes a hundred bytes and more."""
+
 SUMMARIES = ("robust", "octiles", "order")
 _OCTILES = tuple(i / 8 for i in range(1, 8))
 
@@ -175,7 +178,10 @@ class GAndK(Simulator):
         legal = (theta[:, 1] > 0) & (theta[:, 3] >= 0)
         # off the range the density is evaluated elsewhere, so that gradients stay finite
         inside = torch.where(legal[:, None], theta, theta.new_tensor(self.reference_theta))
-        total = self.log_density(inside, x).sum(1).to(theta.dtype)
+        rows = max(1, SLICE // self.n_obs)
+        slices = zip(inside.split(rows), x.to(theta.device).expand(len(theta), self.n_obs).split(rows), strict=True)
+        terms = [self.log_density(part, data).sum(1) for part, data in slices]
+        total = torch.cat(terms).to(theta.dtype)
         return torch.where(legal, total, -torch.inf)
 
     def summarize(self, x: Tensor) -> Tensor:

@@ -63,6 +63,24 @@ def test_the_likelihood_is_that_of_the_chi_squared_distribution(theta: tuple[flo
     np.testing.assert_allclose(simulator.log_likelihood(rows(theta, 20), x), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_the_likelihood_has_right_derivatives() -> None:
+    simulator = CoxIngersollRoss(n_obs=3, step=0.25)
+    theta = torch.tensor([*THETAS, (1.0, 0.1, 0.02)], dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([[0.05, 0.07, 0.06]], dtype=torch.float64).repeat(4, 1).requires_grad_()
+    assert torch.autograd.gradcheck(simulator.log_likelihood, (theta, x))
+    small = torch.tensor([[1e-12, 1e-3, 1e-9]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda t: simulator.log_likelihood(t, small), theta[1:2].detach().requires_grad_())
+
+
+def test_the_score_has_mean_zero() -> None:
+    n = 3000
+    simulator = CoxIngersollRoss(n_obs=3, step=0.5, scheme="exact")
+    theta = rows(THETAS[0], n).requires_grad_()
+    x = simulator.simulate(theta.detach(), seed=0)
+    (score,) = torch.autograd.grad(simulator.log_likelihood(theta, x).sum(), theta)
+    assert (score.mean(0).abs() < 5 * score.std(0) / n**0.5).all()
+
+
 def test_the_likelihood_integrates_to_one() -> None:
     simulator = CoxIngersollRoss(n_obs=2, step=0.25)
     theta = rows((0.5, 0.06, 0.15), 1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from torch import Tensor
 
-from implicit_simulators import GAndK
+from implicit_simulators import GAndK, g_and_k
 from implicit_simulators.observations.exchange_rates import RETURNS
 
 THETAS = [(3.0, 1.0, 2.0, 0.5), (0.0, 2.0, -5.0, 0.0), (1.0, 0.5, 0.0, 10.0), (5.0, 9.0, 9.0, 3.0)]
@@ -78,6 +78,17 @@ def test_the_density_is_that_of_the_distribution_function(theta: tuple[float, ..
     points = (middle[:, None] + half[:, None] * nodes).reshape(1, -1)
     mass = (simulator.log_density(t, points).exp().reshape(400, 20) @ weights) * half
     torch.testing.assert_close(mass, torch.special.ndtr(scores).diff(), rtol=1e-6, atol=1e-9)
+
+
+def test_rows_are_independent_of_how_they_are_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulator = GAndK(n_obs=5)
+    theta = torch.tensor(THETAS)
+    x = simulator.simulate(theta, seed=0)
+    whole, same = simulator.log_likelihood(theta, x), simulator.log_likelihood(theta, x[0])
+    monkeypatch.setattr(g_and_k, "SLICE", 15)
+    torch.testing.assert_close(simulator.log_likelihood(theta, x), whole)
+    torch.testing.assert_close(simulator.log_likelihood(theta, x[0]), same)
+    assert simulator.log_likelihood(theta[:0], x[:0]).shape == (0,)
 
 
 def test_the_density_integrates_to_one() -> None:
