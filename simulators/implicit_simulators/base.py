@@ -83,6 +83,10 @@ class Simulator:
             raise ValueError(f"{self.name}: expected simulations of shape {expected}; got {tuple(x.shape)}")
         return x
 
+    def prepare(self) -> float:
+        """Compile, or load from disk, what ``simulate`` needs, ahead of time; the seconds that took."""
+        return 0.0
+
     def sample_prior(self, n: int, seed: Seed = None, block: int = 0) -> Tensor:
         """Draw ``n`` rows from the prior with the stream (seed, block), with shape (n, d) and dtype float32."""
         with Stream.of(seed, block, "prior").forked():

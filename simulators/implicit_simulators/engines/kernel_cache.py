@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ class CachedKernel:
         self._dispatcher, self._name = dispatcher, name
         self._key = f"{_sources()} {fingerprint(parts)}"
         self.seconds, self.compiled = 0.0, 0
+        self._one_at_a_time = threading.Lock()  # numba's cache is pointed at one signature's files
 
     def prepare(self, *arguments: Any) -> float:
         """Compile, or load, for arguments of these types, and say how long it took, in seconds."""
@@ -80,6 +82,10 @@ class CachedKernel:
         signature = tuple(numba.typeof(argument) for argument in arguments)
         if signature in self._dispatcher.overloads:
             return 0.0
+        with self._one_at_a_time:
+            return 0.0 if signature in self._dispatcher.overloads else self._compile(signature)
+
+    def _compile(self, signature: Any) -> float:
         begun = time.perf_counter()
         folder = self._look_on_disk(signature)
         misses = sum(self._dispatcher.stats.cache_misses.values())

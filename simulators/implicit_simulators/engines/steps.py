@@ -208,6 +208,11 @@ class StepProcess:
         in_threads(work, n, threads)
         return out
 
+    def __reduce__(self) -> Any:
+        """Travel to other processes as what it was made from; they load the compiled code from disk."""
+        made = (self.step, self.states, self.noise, self.emit, self.emission_noise, self.counts)
+        return _process, (*made, self.recorded if self.emit is None else None, self.vectorised)
+
     def prepare(self, dtype: Any = np.float32) -> float:
         """Compile it, or load it from disk, now rather than at the first call; the seconds that took."""
         if self._refusal:
