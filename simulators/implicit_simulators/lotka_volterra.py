@@ -1,4 +1,4 @@
-r"""Lotka-Volterra: hares and lynxes as an ODE, an SDE or a jump process, with the measurement model of the Stan study.
+r"""Lotka-Volterra: hares and lynxes by ODE, SDE, jumps or leaps, with the measurement model of the Stan study.
 
 .. math:: \frac{du}{dt} = (\alpha - \beta v)\,u, \qquad \frac{dv}{dt} = (-\gamma + \delta u)\,v
 
@@ -10,6 +10,8 @@ References:
     | https://mc-stan.org/users/documentation/case-studies/lotka-volterra-predator-prey.html
     | The chemical Langevin equation (Gillespie, 2000)
     | https://doi.org/10.1063/1.481811
+    | Efficient step size selection for the tau-leaping simulation method (Cao, Gillespie & Petzold, 2006)
+    | https://doi.org/10.1063/1.2159468
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from implicit_simulators.engines.ode import rk4, rk4_sensitivities
 from implicit_simulators.priors import Product, TruncatedNormal
 from implicit_simulators.streams import Stream
 
-DYNAMICS = ("ode", "sde", "jump")
+DYNAMICS = ("ode", "sde", "jump", "tau")
 YEARS = tuple(range(1900, 1921))
+STOICHIOMETRY = [[1, 0], [-1, 0], [0, 1], [0, -1]]
+REACTANTS = [[1, 0], [1, 1], [1, 1], [0, 1]]
 
 
 class LotkaVolterra(Simulator):
@@ -49,15 +53,19 @@ class LotkaVolterra(Simulator):
     - ``"jump"``: the exact Markov jump process on :math:`\Omega u, \Omega v` individuals with the four reactions
       hare birth :math:`\alpha u`, predation :math:`\beta u v`, lynx birth :math:`\delta u v`, lynx death
       :math:`\gamma v`. The ODE is the limit of both as :math:`\Omega \to \infty`.
+    - ``"tau"``: the jump process in leaps over many events: slower at the default :math:`\Omega`, three times as fast at
+      100, four hundred times at 10,000.
 
     Simulations have shape (21, 2): the years 1900-1920, hare then lynx, in thousands.
 
     Args:
-        dynamics: ``"ode"``, ``"sde"`` or ``"jump"``.
+        dynamics: ``"ode"``, ``"sde"``, ``"jump"`` or ``"tau"``.
         system_size: Individuals per thousand pelts, :math:`\Omega`; not used by the ODE.
         substeps: Integration steps a year (ODE, SDE). At the default, the largest error over the posterior of the
             pelts is below 1e-6 in log population.
-        max_events: Jumps after which a trajectory counts as failed (prey that explodes once predators die out).
+        max_events: Jumps, or leaps, after which a trajectory counts as failed (prey that explodes once predators die
+            out).
+        epsilon: The part by which rates may change in a leap; the bias falls with it.
 
     Raises:
         ValueError: If ``dynamics`` is unknown or a number is not positive.
@@ -72,16 +80,25 @@ class LotkaVolterra(Simulator):
     observations: ClassVar[tuple[str, ...]] = ("hudson-bay",)
 
     def __init__(
-        self, dynamics: str = "ode", system_size: float = 10.0, substeps: int | None = None, max_events: int = 200_000
+        self,
+        dynamics: str = "ode",
+        system_size: float = 10.0,
+        substeps: int | None = None,
+        max_events: int = 200_000,
+        epsilon: float = 0.03,
     ) -> None:
         if dynamics not in DYNAMICS:
             raise ValueError(f"dynamics: expected one of {', '.join(DYNAMICS)}; got {dynamics!r}")
-        substeps = {"ode": 25, "sde": 100, "jump": 1}[dynamics] if substeps is None else substeps
+        substeps = {"ode": 25, "sde": 100}.get(dynamics, 1) if substeps is None else substeps
         for argument, value in (("system_size", system_size), ("substeps", substeps), ("max_events", max_events)):
             if not value > 0:
                 raise ValueError(f"{argument}: expected a positive number; got {value}")
+        if not 0 < epsilon < 1:
+            raise ValueError(f"epsilon: expected a number in (0, 1); got {epsilon}")
         self.dynamics, self.system_size, self.substeps, self.max_events = dynamics, system_size, substeps, max_events
-        self.differentiable = dynamics != "jump"
+        self.epsilon = epsilon
+        self.differentiable = dynamics in ("ode", "sde")
+        self.releases_gil = not self.differentiable
         self.prior = Product(
             [
                 TruncatedNormal(torch.tensor([1.0, 0.05, 1.0, 0.05]), torch.tensor([0.5, 0.05, 0.5, 0.05])),
@@ -96,7 +113,7 @@ class LotkaVolterra(Simulator):
         elif self.dynamics == "sde":
             populations = self._sde(theta, stream.torch(theta.device))
         else:
-            populations = self._jump(theta, stream)
+            populations = self._counts(theta, stream)
         # a stream of its own: a row's errors do not depend on how much noise other rows took
         generator = Stream.of(stream.key, role="observe").torch(theta.device)
         noise = row_normal(populations.shape, generator, theta.dtype)
@@ -135,15 +152,16 @@ class LotkaVolterra(Simulator):
         times = torch.arange(len(YEARS), dtype=torch.float64)
         return euler_maruyama(drift, diffusion, theta[:, 4:6], times, self.substeps, generator).clamp_min(0)
 
-    def _jump(self, theta: Tensor, stream: Stream) -> Tensor:
-        """Populations with shape (n, 21, 2), from exact counts; NaN after ``max_events``."""
+    def _counts(self, theta: Tensor, stream: Stream) -> Tensor:
+        """Populations with shape (n, 21, 2), from counts; NaN after ``max_events``."""
         import numpy as np
 
         parameters = theta[:, :4].detach().cpu().double().numpy().copy()
         parameters[:, [1, 3]] /= self.system_size
         initial = np.rint(theta[:, 4:6].detach().cpu().double().numpy() * self.system_size)
         times = np.arange(len(YEARS), dtype=np.float64)
-        states, _ = _jump_engine()(parameters, initial, times, stream.key, self.max_events)
+        engine = _jump_engine() if self.dynamics == "jump" else _leap_engine(self.epsilon)
+        states, _ = engine(parameters, initial, times, stream.key, self.max_events)
         return torch.as_tensor(states / self.system_size, dtype=theta.dtype).to(theta.device)
 
     def summarize(self, x: Tensor) -> Tensor:
@@ -199,7 +217,10 @@ class LotkaVolterra(Simulator):
         if self.dynamics == "ode":
             return {"dynamics": "ode", "substeps": self.substeps}
         settings: dict[str, Any] = {"dynamics": self.dynamics, "system_size": self.system_size}
-        return settings | ({"substeps": self.substeps} if self.dynamics == "sde" else {"max_events": self.max_events})
+        if self.dynamics == "sde":
+            return settings | {"substeps": self.substeps}
+        settings["max_events"] = self.max_events
+        return settings | ({"epsilon": self.epsilon} if self.dynamics == "tau" else {})
 
 
 def _integral_matching(logs: Tensor, other: Tensor) -> Tensor:
@@ -254,12 +275,19 @@ def _ode_engine() -> Any:
     return rk4_sensitivities(field, k=2, m=4)
 
 
-@lru_cache(maxsize=1)
+def _rates(u: float, v: float, a: float, b: float, c: float, d: float) -> tuple[float, ...]:
+    return a * u, b * u * v, d * u * v, c * v
+
+
 def _jump_engine() -> Any:
     """The compiled jump process; compiled at the first call in a process."""
     from implicit_simulators.engines.jump import jump_process
 
-    def propensities(u: float, v: float, a: float, b: float, c: float, d: float) -> tuple[float, ...]:
-        return a * u, b * u * v, d * u * v, c * v
+    return jump_process(_rates, STOICHIOMETRY)
 
-    return jump_process(propensities, [[1, 0], [-1, 0], [0, 1], [0, -1]])
+
+def _leap_engine(epsilon: float) -> Any:
+    """The same in leaps."""
+    from implicit_simulators.engines.tau_leap import tau_leap
+
+    return tau_leap(_rates, STOICHIOMETRY, REACTANTS, epsilon)

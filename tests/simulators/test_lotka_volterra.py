@@ -111,6 +111,31 @@ def test_sde_and_jump_process_have_the_same_moments():
     assert ((sde.std(0) / jump.std(0) - 1).abs() < 5 / n**0.5).all()
 
 
+def test_leaps_have_nearly_the_moments_of_the_jump_process():
+    """After one year at Omega = 200: 5 standard errors, and a bias of 1 % of the mean or 5 % of the spread."""
+    n = 400
+    theta = THETA[:1].expand(n, -1).clone()
+    theta[:, 6:8] = 1e-6
+    tau, jump = (
+        LotkaVolterra(kind, system_size=200.0, max_events=2_000_000).simulate(theta, seed=2)[:, 1]
+        for kind in ("tau", "jump")
+    )
+    se = ((tau.var(0) + jump.var(0)) / n).sqrt()
+    assert ((tau.mean(0) - jump.mean(0)).abs() < 5 * se + 0.01 * jump.mean(0)).all()
+    assert ((tau.std(0) / jump.std(0) - 1).abs() < 5 / n**0.5 + 0.05).all()
+
+
+def test_settings_tell_what_matters_for_the_dynamics():
+    """Stores are opened by them: those of one dynamics must not change when another gains a setting."""
+    settings = {kind: LotkaVolterra(kind).settings() for kind in ("ode", "sde", "jump", "tau")}
+    assert settings == {
+        "ode": {"dynamics": "ode", "substeps": 25},
+        "sde": {"dynamics": "sde", "system_size": 10.0, "substeps": 100},
+        "jump": {"dynamics": "jump", "system_size": 10.0, "max_events": 200_000},
+        "tau": {"dynamics": "tau", "system_size": 10.0, "max_events": 200_000, "epsilon": 0.03},
+    }
+
+
 def test_a_jump_process_that_explodes_is_a_failed_simulation():
     simulator = LotkaVolterra("jump", max_events=100)
     assert torch.isnan(simulator.simulate(THETA, seed=0)[:, -1]).all()
@@ -140,7 +165,11 @@ def test_observation_is_the_companys_record():
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"dynamics": "pde"}, "dynamics: expected one of ode, sde, jump"), ({"substeps": 0}, "substeps: expected")],
+    [
+        ({"dynamics": "pde"}, "dynamics: expected one of ode, sde, jump"),
+        ({"substeps": 0}, "substeps: expected"),
+        ({"epsilon": 0}, "epsilon: expected"),
+    ],
 )
 def test_bad_settings_are_refused(settings, match):
     with pytest.raises(ValueError, match=match):
