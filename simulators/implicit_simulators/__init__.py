@@ -3,8 +3,8 @@
 from implicit_simulators.adapters.command import CommandSimulator
 from implicit_simulators.adapters.function import FunctionSimulator
 from implicit_simulators.adapters.pyro_model import PyroSimulator
-from implicit_simulators.alpha_stable import AlphaStable
 from implicit_simulators.adapters.step import StepSimulator
+from implicit_simulators.alpha_stable import AlphaStable
 from implicit_simulators.base import Simulator, as_tensor
 from implicit_simulators.blowflies import Blowflies
 from implicit_simulators.catalogue import simulators

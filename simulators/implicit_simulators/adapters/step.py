@@ -24,7 +24,7 @@ class StepSimulator(Simulator):
     The step is plain Python on floats; it names the kinds of noise that it needs and is given them as arguments. Random
     numbers, logarithms and exponentials are the library's own, so that the loop becomes vector code; see
     :func:`implicit_simulators.engines.steps.step_process`. ``engine`` says what runs it and ``reason`` why it is
-    nothing quicker: ``"lanes"``, ``"scalar"`` (compiled, a row at a time), or ``"vectorised"`` (numba cannot compile it:
+    nothing quicker: ``"lanes"``, ``"scalar"`` (compiled, a row at a time), or ``"vectorised"`` (not to be compiled:
     NumPy runs ``vectorised``, or the step itself, on columns of rows).
 
     With ``differentiable=True`` the same function is run by torch when gradients are asked for, or on another device;
