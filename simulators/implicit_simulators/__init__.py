@@ -15,12 +15,18 @@ from implicit_simulators.fitzhugh_nagumo import FitzHughNagumo
 from implicit_simulators.g_and_k import GAndK
 from implicit_simulators.lorenz96 import Lorenz96
 from implicit_simulators.lotka_volterra import LotkaVolterra
+from implicit_simulators.measurement import BinomialNoise, GaussianNoise, LogNormalNoise, PoissonNoise
 from implicit_simulators.mg1_queue import MG1Queue
 from implicit_simulators.moving_average import MovingAverage
 from implicit_simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from implicit_simulators.poisson_source import PoissonSource
+from implicit_simulators.predator_prey import PredatorPrey
 from implicit_simulators.priors import Product, TruncatedNormal, unconstrained
+from implicit_simulators.reaction_network import ReactionNetwork
 from implicit_simulators.ricker import Ricker
+from implicit_simulators.schlogl import Schlogl
+from implicit_simulators.seir import SEIREpidemic
+from implicit_simulators.sir import SIREpidemic
 from implicit_simulators.stochastic_volatility import StochasticVolatility
 from implicit_simulators.streams import Seed, Stream, resolve_seed
 from implicit_simulators.targets import (
@@ -39,6 +45,7 @@ from implicit_simulators.weinberg import Weinberg
 
 __all__ = [
     "AlphaStable",
+    "BinomialNoise",
     "Blowflies",
     "CommandSimulator",
     "CoxIngersollRoss",
@@ -49,19 +56,27 @@ __all__ = [
     "FitzHughNagumo",
     "FunctionSimulator",
     "GAndK",
+    "GaussianNoise",
     "Grid",
     "LineGenerator",
     "Lines",
+    "LogNormalNoise",
     "Lorenz96",
     "LotkaVolterra",
     "MG1Queue",
     "MovingAverage",
     "OrnsteinUhlenbeck",
+    "PoissonNoise",
     "PoissonSource",
+    "PredatorPrey",
     "Product",
     "PyroSimulator",
+    "ReactionNetwork",
     "Ricker",
     "Ring",
+    "SEIREpidemic",
+    "SIREpidemic",
+    "Schlogl",
     "Seed",
     "Simulator",
     "StepSimulator",

@@ -26,7 +26,11 @@ from implicit_simulators.mg1_queue import MG1Queue
 from implicit_simulators.moving_average import MovingAverage
 from implicit_simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from implicit_simulators.poisson_source import PoissonSource
+from implicit_simulators.predator_prey import PredatorPrey
 from implicit_simulators.ricker import Ricker
+from implicit_simulators.schlogl import Schlogl
+from implicit_simulators.seir import SEIREpidemic
+from implicit_simulators.sir import SIREpidemic
 from implicit_simulators.stochastic_volatility import StochasticVolatility
 from implicit_simulators.toggle_switch import ToggleSwitch
 from implicit_simulators.weinberg import Weinberg
@@ -34,6 +38,10 @@ from implicit_simulators.weinberg import Weinberg
 SIMULATORS: dict[str, type[Simulator]] = {
     "lotka-volterra": LotkaVolterra,
     "epidemic": Epidemic,
+    "predator-prey": PredatorPrey,
+    "schlogl": Schlogl,
+    "sir": SIREpidemic,
+    "seir": SEIREpidemic,
     "gaussian-linear": GaussianLinear,
     "gaussian-linear-uniform": GaussianLinearUniform,
     "slcp": SLCP,

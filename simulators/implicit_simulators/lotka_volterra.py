@@ -53,8 +53,8 @@ class LotkaVolterra(Simulator):
     - ``"jump"``: the exact Markov jump process on :math:`\Omega u, \Omega v` individuals with the four reactions
       hare birth :math:`\alpha u`, predation :math:`\beta u v`, lynx birth :math:`\delta u v`, lynx death
       :math:`\gamma v`. The ODE is the limit of both as :math:`\Omega \to \infty`.
-    - ``"tau"``: the jump process in leaps over many events: slower at the default :math:`\Omega`, three times as fast at
-      100, four hundred times at 10,000.
+    - ``"tau"``: the jump process in leaps over many events: slower at the default :math:`\Omega`, three times as fast
+      at 100, four hundred times at 10,000.
 
     Simulations have shape (21, 2): the years 1900-1920, hare then lynx, in thousands.
 

@@ -25,15 +25,21 @@ from implicit_simulators import (
     FitzHughNagumo,
     FunctionSimulator,
     GAndK,
+    GaussianNoise,
     Lorenz96,
     LotkaVolterra,
     MG1Queue,
     MovingAverage,
     OrnsteinUhlenbeck,
     PoissonSource,
+    PredatorPrey,
     PyroSimulator,
+    ReactionNetwork,
     Ricker,
+    Schlogl,
+    SEIREpidemic,
     Simulator,
+    SIREpidemic,
     StochasticVolatility,
     Stream,
     ToggleSwitch,
@@ -77,11 +83,29 @@ def batch(theta: Any, generator: torch.Generator) -> Any:
     return theta + torch.rand(len(theta), 1, generator=generator)
 
 
+DIMERS: dict[str, Any] = {
+    "stoichiometry": [[-2, 1], [2, -1]],
+    "reactants": [[2, 0], [0, 1]],
+    "prior": ([0.0, 0.0], [0.01, 1.0]),
+    "times": [0.0, 0.3, 1.0],
+}
+
 SIMULATORS: dict[str, Callable[[], Simulator]] = {
     "lotka-volterra, ode": LotkaVolterra,
     "lotka-volterra, sde": lambda: LotkaVolterra("sde", substeps=5),
     "lotka-volterra, jump": lambda: LotkaVolterra("jump", max_events=100_000),
+    "lotka-volterra, tau": lambda: LotkaVolterra("tau", max_events=10_000),
     "epidemic": Epidemic,
+    "predator-prey": PredatorPrey,
+    "predator-prey, sde": lambda: PredatorPrey("sde", duration=1.0, substeps=5),
+    "schlogl": lambda: Schlogl(duration=1.0),
+    "sir": SIREpidemic,
+    "sir, chain": lambda: SIREpidemic("chain-binomial"),
+    "seir": SEIREpidemic,
+    "reaction network": lambda: ReactionNetwork(initial=[60, 10], **DIMERS),
+    "reaction network, sde": lambda: ReactionNetwork(
+        initial=[60, 10], dynamics="sde", substeps=5, noise=GaussianNoise(0.1), **DIMERS
+    ),
     "two-moons": TwoMoons,
     "gaussian-linear": GaussianLinear,
     "gaussian-linear-uniform": GaussianLinearUniform,
