@@ -11,7 +11,8 @@ from torch import Tensor
 from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.adapters.prior import as_prior
 from implicit_simulators.base import Simulator, as_tensor
-from implicit_simulators.engines.paths import paths
+from implicit_simulators.engines.paths import compiled_paths, needs_torch
+from implicit_simulators.engines.torch_steps import run_in_torch
 from implicit_simulators.engines.steps import step_process
 from implicit_simulators.streams import Stream
 
@@ -36,6 +37,7 @@ class StepSimulator(Simulator):
         initial: The k states before the first step: numbers, or a function from theta (n, d) to (n, k).
         steps: How many steps.
         every: Steps from one record to the next.
+        skip: Steps before the first record is waited for: what burns in, unseen.
         noise: Kind of each number of noise of a step: ``"normal"``, ``"uniform"``, ``"exponential"``.
         emit: What is recorded of a state, ``(s_1, ..., s_k, theta_1, ..., theta_d, e_1, ..., e_q) -> (y_1, ..., y_o)``;
             the states themselves if None.
@@ -51,7 +53,7 @@ class StepSimulator(Simulator):
         threads: Threads that share the rows of a block; results do not depend on it.
 
     Attributes:
-        event_shape: (steps // every,) if one number is recorded each time, else (steps // every, o).
+        event_shape: (T,) if one number is recorded each time, else (T, o), with T = (steps - skip) // every.
 
     Raises:
         TypeError: If a function takes other than positional arguments, or ``prior`` is no distribution.
@@ -77,6 +79,7 @@ class StepSimulator(Simulator):
         initial: Sequence[float] | Callable[[Tensor], Any],
         steps: int,
         every: int = 1,
+        skip: int = 0,
         noise: Sequence[str] | str = ("normal",),
         emit: Callable[..., Any] | None = None,
         emission_noise: Sequence[str] | str = (),
@@ -93,8 +96,10 @@ class StepSimulator(Simulator):
         for argument, value in (("steps", steps), ("every", every), ("threads", threads)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{argument}: expected a positive int; got {value!r}")
-        if steps < every:
-            raise ValueError(f"steps: expected at least every, {every}, so that something is recorded; got {steps}")
+        if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
+            raise ValueError(f"skip: expected an int of at least 0; got {skip!r}")
+        if steps - skip < every:
+            raise ValueError(f"steps: expected at least skip + every, {skip + every}, to record something; got {steps}")
         if differentiable and counts:
             raise ValueError("differentiable: a Poisson count has no gradient; leave out counts or differentiable")
         self.prior = as_prior(prior)
@@ -120,9 +125,10 @@ class StepSimulator(Simulator):
         if len(self.parameter_names) != d or len(set(self.parameter_names)) != d:
             raise ValueError(f"parameter_names: expected {d} different names; got {list(self.parameter_names)}")
         self.name = str(name or getattr(step, "__name__", "step"))
-        self.steps, self.every, self.threads, self.differentiable = steps, every, threads, differentiable
+        self.steps, self.every, self.skip, self.threads = steps, every, skip, threads
+        self.differentiable = differentiable
         self._initial, self._summarize = initial, summarize
-        times, outputs = steps // every, self.process.outputs
+        times, outputs = (steps - skip) // every, self.process.outputs
         self.event_shape = torch.Size([times] if outputs == 1 else [times, outputs])
         self._observed = None if observed is None else self.check_observation(observed)
         if self._observed is not None:
@@ -145,12 +151,14 @@ class StepSimulator(Simulator):
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
         if not self.differentiable:
             theta = theta.detach()
-        home = theta.device
-        if not self.differentiable:
-            theta = theta.cpu()  # where the compiled code runs
         initial = self._start(theta)
-        x = paths(self.process, theta, initial, self.steps, stream.key, self.every, self.threads)
-        return x.reshape(len(theta), *self.event_shape).to(home)
+        if self.differentiable and needs_torch(theta, initial):
+            x = run_in_torch(self.process, theta, initial, self.steps, stream.key, self.every, self.skip)
+        else:
+            x = compiled_paths(
+                *(self.process, theta, initial, self.steps, stream.key, self.every, self.skip), threads=self.threads
+            )
+        return x.reshape(len(theta), *self.event_shape)
 
     def _start(self, theta: Tensor) -> Tensor:
         if isinstance(self._initial, Sequence):
@@ -183,6 +191,7 @@ class StepSimulator(Simulator):
             "code": code,
             "steps": self.steps,
             "every": self.every,
+            "skip": self.skip,
             "noise": list(process.noise),
             "emission_noise": list(process.emission_noise),
             "counts": process.counts,

@@ -17,6 +17,7 @@ def run_in_numpy(
     steps: int,
     key: int,
     every: int,
+    skip: int,
     first_row: int,
     out: np.ndarray,
 ) -> None:
@@ -28,14 +29,14 @@ def run_in_numpy(
     step = process.vectorised or process.step
     n = len(parameters)
     noise = process.noise_of(n, steps, key, first_row)
-    seen = process.noise_of(n, steps // every, key, first_row, emission=True) if process.emit else noise[:, :0]
+    seen = process.noise_of(n, out.shape[1], key, first_row, emission=True) if process.emit else noise[:, :0]
     counter = np.random.default_rng if process.counts else None
     state, columns = list(initial.T), list(parameters.T)
     for t in range(steps):
         state = [np.broadcast_to(s, n) for s in step(*state, *columns, *noise[:, t].T)]
-        if (t + 1) % every:
+        if t < skip or (t + 1 - skip) % every:
             continue
-        place = (t + 1) // every - 1
+        place = (t + 1 - skip) // every - 1
         values = state if process.emit is None else process.emit(*state, *columns, *seen[:, place].T)
         chosen = [values[i] for i in process.recorded]
         for i, value in enumerate(chosen):

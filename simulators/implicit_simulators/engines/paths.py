@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from implicit_simulators.engines.step_noise import draw_noise
 from implicit_simulators.engines.steps import StepProcess
 from implicit_simulators.engines.torch_steps import run_in_torch
+from implicit_simulators.streams import Stream
 
 
 def paths(
-    process: StepProcess, parameters: Tensor, initial: Tensor, steps: int, key: int, every: int = 1, threads: int = 1
+    process: StepProcess, parameters: Tensor, initial: Tensor, steps: int, key: int, every: int = 1, skip: int = 0
 ) -> Tensor:
     """One trajectory for each row, by the quickest means that can give what is asked.
 
@@ -24,34 +28,66 @@ def paths(
         steps: How many steps.
         key: Key of the random numbers.
         every: Steps from one record to the next.
-        threads: Threads that share the rows, where compiled.
+        skip: Steps before the first record is waited for.
 
     Returns:
-        Records with shape (n, steps // every, o), with the dtype and on the device of ``parameters``.
+        Records with shape (n, (steps - skip) // every, o), with the dtype and on the device of ``parameters``.
 
     Raises:
         ValueError: If gradients, or another device, are asked of a process that records counts.
     """
-    graph = torch.is_grad_enabled() and (parameters.requires_grad or initial.requires_grad)
-    if graph or parameters.device.type != "cpu" or _is_dual(parameters) or _is_dual(initial):
-        return run_in_torch(process, parameters, initial, steps, key, every)
+    if needs_torch(parameters, initial):
+        return run_in_torch(process, parameters, initial, steps, key, every, skip)
+    return compiled_paths(process, parameters, initial, steps, key, every, skip)
+
+
+def compiled_paths(
+    process: StepProcess,
+    parameters: Tensor,
+    initial: Tensor,
+    steps: int,
+    key: int,
+    every: int = 1,
+    skip: int = 0,
+    threads: int = 1,
+) -> Tensor:
+    """The same by compiled code, without gradients, on a CPU; what it gives is put on the device of ``parameters``."""
+    values, start = parameters.detach().cpu().double().numpy(), initial.detach().cpu().double().numpy()
     dtype = np.float64 if parameters.dtype == torch.float64 else np.float32
-    records = process(
-        parameters.detach().double().numpy(),
-        initial.detach().double().numpy(),
-        steps,
-        key,
-        every,
-        threads=threads,
-        dtype=dtype,
-    )
-    return torch.from_numpy(records).to(parameters.dtype)
+    records = process(values, start, steps, key, every, skip, threads=threads, dtype=dtype)
+    return torch.from_numpy(records).to(parameters.dtype).to(parameters.device)
+
+
+def needs_torch(*values: Tensor) -> bool:
+    """Whether what is made of these must be made by torch: they carry gradients, or are on another device."""
+    graph = torch.is_grad_enabled() and any(value.requires_grad for value in values)
+    return graph or any(value.device.type != "cpu" or _is_dual(value) for value in values)
+
+
+def step_noise(kinds: Sequence[str], n: int, steps: int, stream: Stream, like: Tensor) -> Tensor:
+    """The noise of compiled steps for torch to use, with shape (n, steps, r); on other devices than a CPU, their own.
+
+    Args:
+        kinds: Kind of each of r numbers a step; see :data:`implicit_simulators.engines.step_noise.KINDS`.
+        n: How many rows.
+        steps: How many steps.
+        stream: Its key is that of the compiled run.
+        like: Dtype and device.
+    """
+    if like.device.type == "cpu":
+        return torch.from_numpy(draw_noise(kinds, n, steps, stream.key)).to(like.dtype)
+    columns = []
+    for i, kind in enumerate(kinds):
+        made = torch.randn if kind == "normal" else torch.rand
+        generator = Stream.of(stream.key, i).torch(like.device)
+        column = made((n, steps), generator=generator, device=like.device, dtype=like.dtype)
+        columns.append(-torch.log1p(-column) if kind == "exponential" else column)
+    return torch.stack(columns, 2)
 
 
 def _is_dual(value: Tensor) -> bool:
     """Whether it carries a tangent, as in forward-mode differentiation and under ``torch.func``."""
-    return torch._C._functorch.is_functorch_wrapped_tensor(value) or (
-        torch.autograd.forward_ad.unpack_dual(value).tangent is not None
-        if torch.autograd.forward_ad._current_level >= 0
-        else False
-    )
+    if torch._C._functorch.is_functorch_wrapped_tensor(value):
+        return True
+    forward = torch.autograd.forward_ad
+    return forward._current_level >= 0 and forward.unpack_dual(value).tangent is not None

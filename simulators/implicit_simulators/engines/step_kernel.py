@@ -55,7 +55,7 @@ def compile_kernel(
         counts: Whether Poisson counts with the emitted means are recorded.
 
     Returns:
-        ``kernel(parameters, initial, steps, every, k0, k1, first_row, out)``, which writes ``out``.
+        ``kernel(parameters, initial, steps, every, skip, k0, k1, first_row, out)``, which writes ``out``.
     """
     k, m, o = states, parameters, len(outputs)
     ahead, seen = Layout(noise), Layout(emission_noise)
@@ -68,7 +68,7 @@ def compile_kernel(
     normals, normals_seen = max(1, together * ahead.normals), max(1, together_seen * seen.normals)
 
     @njit(**JIT)
-    def kernel(parameters, initial, steps, every, k0, k1, first_row, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba infers these
+    def kernel(parameters, initial, steps, every, skip, k0, k1, first_row, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba infers these
         widest_vectors()  # type: ignore[call-arg]  # numba gives the context
         table = np.ones((k + m, LANES))
         table_words = np.empty((words, LANES), np.uint32)
@@ -99,7 +99,7 @@ def compile_kernel(
                     for lane in range(LANES):
                         advance(table, normal, other, step, lane)
                     taken += 1
-                    if taken % every == 0:
+                    if taken > skip and (taken - skip) % every == 0:
                         if noisy_seen and place % together_seen == 0:
                             fill_seen(
                                 seen_words, seen_normal, seen_other, place // together_seen, first, EMISSION, k0, k1

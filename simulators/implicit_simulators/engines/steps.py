@@ -154,6 +154,7 @@ class StepProcess:
         steps: int,
         key: int,
         every: int = 1,
+        skip: int = 0,
         first_row: int = 0,
         threads: int = 1,
         dtype: Any = np.float32,
@@ -170,12 +171,13 @@ class StepProcess:
             steps: How many steps.
             key: Key of the random numbers, in [0, 2**64).
             every: Steps from one record to the next.
+            skip: Steps before the first record is waited for: what burns in, unseen.
             first_row: Number of the first row.
             threads: Threads that share the rows.
             dtype: float32 or float64, of the result; states are float64 throughout.
 
         Returns:
-            Records after steps ``every``, ``2 every``, ..., with shape (n, steps // every, o).
+            Records after steps ``skip + every``, ``skip + 2 every``, ..., with shape (n, (steps - skip) // every, o).
 
         Raises:
             ValueError: If an argument has another shape or is out of range.
@@ -186,24 +188,25 @@ class StepProcess:
         if len(initial) != n:
             raise ValueError(f"initial: expected {n} rows, as parameters has; got {len(initial)}")
         steps, every = integer(steps, "steps", 0, 2**31), integer(every, "every", 1, 2**31)
+        skip = integer(skip, "skip", 0, steps)
         key, first_row = integer(key, "key", 0, 2**64 - 1), integer(first_row, "first_row", 0, 2**32 - n)
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype: expected float32 or float64; got {dtype}")
-        out = np.empty((n, steps // every, self.outputs), dtype=dtype)
+        out = np.empty((n, (steps - skip) // every, self.outputs), dtype=dtype)
         if not out.size:
             return out
         self.prepare(dtype)
         if self._refusal:
             from implicit_simulators.engines.numpy_steps import run_in_numpy
 
-            run_in_numpy(self, parameters, initial, steps, key, every, first_row, out)
+            run_in_numpy(self, parameters, initial, steps, key, every, skip, first_row, out)
             return out
         k0, k1 = key_words(key)
 
         def work(first: int, last: int) -> None:
             rows = slice(first, last)
-            self._kernel(parameters[rows], initial[rows], steps, every, k0, k1, first_row + first, out[rows])
+            self._kernel(parameters[rows], initial[rows], steps, every, skip, k0, k1, first_row + first, out[rows])
 
         in_threads(work, n, threads)
         return out
@@ -219,7 +222,7 @@ class StepProcess:
             return 0.0
         row, key = np.ones((1, 1)), np.uint64(0)
         try:
-            seconds: float = self._kernel.prepare(row, row, 1, 1, key, key, 0, np.ones((1, 1, 1), dtype=dtype))
+            seconds: float = self._kernel.prepare(row, row, 1, 1, 0, key, key, 0, np.ones((1, 1, 1), dtype=dtype))
         except Exception as error:
             self._refusal = self._culprit(error)
             logger.warning("NumPy runs %s instead of compiled code: %s", _name(self.step), self._refusal)

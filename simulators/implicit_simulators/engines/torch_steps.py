@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run_in_torch(
-    process: StepProcess, parameters: Tensor, initial: Tensor, steps: int, key: int, every: int = 1
+    process: StepProcess, parameters: Tensor, initial: Tensor, steps: int, key: int, every: int = 1, skip: int = 0
 ) -> Tensor:
     r"""One trajectory for each row, differentiable in parameters and initial states.
 
@@ -37,9 +37,10 @@ def run_in_torch(
         steps: How many steps.
         key: Key of the random numbers.
         every: Steps from one record to the next.
+        skip: Steps before the first record is waited for.
 
     Returns:
-        Records with shape (n, steps // every, o), of the parameters' dtype.
+        Records with shape (n, (steps - skip) // every, o), of the parameters' dtype.
 
     Raises:
         ValueError: If the process records counts.
@@ -51,14 +52,15 @@ def run_in_torch(
     step = in_torch(process.step)
     emit = None if process.emit is None else in_torch(process.emit)
     noise = _noise(process.noise, n, steps, key, 0, process, parameters)
-    seen = _noise(process.emission_noise, n, steps // every, key, 1, process, parameters)
+    seen = _noise(process.emission_noise, n, (steps - skip) // every, key, 1, process, parameters)
     state, columns = list(initial.unbind(1)), list(parameters.unbind(1))
     records = []
     try:
         for t in range(steps):
             state = list(step(*state, *columns, *noise[:, t].unbind(1)))
-            if (t + 1) % every == 0:
-                values = state if emit is None else emit(*state, *columns, *seen[:, (t + 1) // every - 1].unbind(1))
+            if t >= skip and (t + 1 - skip) % every == 0:
+                place = (t + 1 - skip) // every - 1
+                values = state if emit is None else emit(*state, *columns, *seen[:, place].unbind(1))
                 chosen = [
                     torch.as_tensor(values[i], dtype=parameters.dtype, device=parameters.device)
                     for i in process.recorded
