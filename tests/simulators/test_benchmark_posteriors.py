@@ -11,6 +11,7 @@ which is tested too: standard errors are those of independent draws.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -27,12 +28,15 @@ from implicit_simulators.benchmark import (
     TwoMoons,
     published,
 )
-from implicit_simulators.benchmark.publication import DIMENSIONS, OBSERVATIONS
+from implicit_simulators.benchmark.publication import DIMENSIONS, OBSERVATIONS, SAME_POSTERIOR
 from implicit_simulators.benchmark.two_moons import SHIFT, _image
 
 pytest.importorskip("sbibm", reason="pip install --no-deps sbibm==1.1.0")
 
-SMOOTH = [name for name in DIMENSIONS if name != "two-moons"]  # the ends of the moons are a jump, where Stein's fails
+OWN = [
+    name for name in DIMENSIONS if name not in SAME_POSTERIOR
+]  # the others are held to these in test_benchmark_tasks
+SMOOTH = [name for name in OWN if name != "two-moons"]  # the ends of the moons are a jump, where Stein's identity fails
 THINNED = {"benchmark-sir": 10, "benchmark-lotka-volterra": 10}  # what differential equations cost
 FALSE_ALARM = 1e-5
 
@@ -66,11 +70,12 @@ def test_samples_of_another_observation_do_not(name: str) -> None:
     assert not (z.abs() < 5).all()
 
 
+@functools.cache
 def all_published(name: str) -> list[Any]:
     return [published(name, observation) for observation in OBSERVATIONS]
 
 
-@pytest.mark.parametrize("name", DIMENSIONS)
+@pytest.mark.parametrize("name", OWN)
 def test_reference_samples_are_as_good_as_independent(name: str) -> None:
     """Batch means vary as those of independent draws do, and no row occurs twice.
 
@@ -80,14 +85,14 @@ def test_reference_samples_are_as_good_as_independent(name: str) -> None:
     ratios = []
     for one in all_published(name):
         samples = one.reference_samples.double()
-        assert len(samples.unique(dim=0)) == len(samples) == 10_000
+        assert len({row.tobytes() for row in samples.numpy()}) == len(samples) == 10_000
         means = samples.unflatten(0, (100, 100)).mean(1)
         ratios.append(100 * means.var(0) / samples.var(0))
     assert torch.stack(ratios).mean() < 1 + 4 * (2 / 99 / torch.stack(ratios).numel()) ** 0.5
 
 
 def ks(values: Tensor, reference: Any) -> float:
-    return float(kstest(values.double().numpy(), reference).pvalue)
+    return float(kstest(values.double().numpy(), reference, method="asymp").pvalue)
 
 
 @pytest.mark.parametrize("name", ["gaussian-linear", "gaussian-linear-uniform"])
@@ -103,8 +108,9 @@ def test_reference_samples_of_independent_parameters_fit_the_exact_posterior(nam
             posterior = GaussianLinearUniform().posterior(one.observation)
             sigma = 0.1**0.5
             marginals = [truncnorm((-1 - m) / sigma, (1 - m) / sigma, m, sigma) for m in one.observation.tolist()]
-        densities = sum(torch.from_numpy(m.logpdf(c.numpy())) for m, c in zip(marginals, samples.T, strict=True))
-        torch.testing.assert_close(posterior.log_prob(samples), densities.float(), rtol=1e-4, atol=1e-4)
+        densities = [torch.from_numpy(m.logpdf(c.numpy())) for m, c in zip(marginals, samples.T, strict=True)]
+        expected = torch.stack(densities).sum(0).float()
+        torch.testing.assert_close(posterior.log_prob(samples), expected, rtol=1e-4, atol=1e-4)
         values = [ks(column, marginal.cdf) for column, marginal in zip(samples.T, marginals, strict=True)]
         assert min(values) > FALSE_ALARM / 100
         correlations = torch.corrcoef(samples.T) - torch.eye(10)

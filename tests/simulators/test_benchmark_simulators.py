@@ -41,7 +41,7 @@ class DiffEq:
         return self.solve(tuple(initial.tolist()), tuple(span.tolist()), tuple(p.tolist()))
 
     def _solve(self, initial: Any, span: Any, p: Any) -> Any:
-        times = np.linspace(*span, round(span[1] / self.saveat) + 1)
+        times = np.linspace(span[0], span[1], round(span[1] / self.saveat) + 1)
         solution = solve_ivp(self.field, span, initial, "DOP853", times, args=(p,), rtol=1e-10, atol=1e-10)
         return torch.from_numpy(solution.y), torch.from_numpy(solution.t)
 
@@ -58,9 +58,7 @@ def _populations(_: float, u: Any, p: Any) -> Any:
 @pytest.fixture
 def sbibm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The benchmark's tasks by our names."""
-    pytest.importorskip("sbibm", reason="pip install --no-deps sbibm==1.1.0")
-    from sbibm.tasks import get_task
-
+    tasks = pytest.importorskip("sbibm.tasks", reason="pip install --no-deps sbibm==1.1.0")
     if "diffeqtorch" not in sys.modules:
         stand_in = types.ModuleType("diffeqtorch")
         stand_in.DiffEq = DiffEq  # type: ignore[attr-defined]
@@ -72,7 +70,7 @@ def sbibm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     validates = torch.distributions.Distribution._validate_args
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        yield lambda name: get_task(THEIRS[name])
+        yield lambda name: tasks.get_task(THEIRS[name])
     torch.distributions.Distribution.set_default_validate_args(validates)
 
 
@@ -99,9 +97,12 @@ def test_same_distribution_as_the_benchmark(name: str, sbibm: Any) -> None:
     """No p-value is below what chance gives once in 100,000 runs of this test (Bonferroni)."""
     ours, theirs = simulators()[name](), sbibm(name).get_simulator()
     found: list[float] = []
-    for i, theta in enumerate(parameters(name)):
-        rows = theta.expand(500 if name == "slcp-distractors" else 2000, -1)
-        x, y = ours.simulate(rows, seed=i), theirs(rows.clone())
+    some = parameters(name)[::2] if ours.event_shape == (100,) else parameters(name)  # what a hundred numbers cost
+    for i, theta in enumerate(some):
+        rows = theta.expand(2000, -1)
+        x = ours.simulate(rows, seed=i)
+        # in parts: for each row of distractors, it copies all twenty matrices
+        y = torch.cat([theirs(part.clone()) for part in rows.split(250)])
         assert x.shape == y.shape
         found += p_values(x, y.float())
     assert min(found) > 1e-5 / len(found)

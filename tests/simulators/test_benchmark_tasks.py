@@ -66,6 +66,8 @@ def test_the_statistics_of_the_glm_are_sufficient() -> None:
     assert set(x.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(short.simulate(theta, seed=1), statistics(x))
     torch.testing.assert_close(raw.log_likelihood(theta, x), short.log_likelihood(theta, statistics(x)))
+    for name in raw.observations:
+        torch.testing.assert_close(statistics(raw.observation(name)[None])[0], short.observation(name))
     drive = theta @ design().double().T
     expected = torch.distributions.Bernoulli(logits=drive).log_prob(x).sum(1)
     torch.testing.assert_close(raw.log_likelihood(theta, x), expected)
@@ -89,7 +91,8 @@ def test_the_prior_of_the_glm_has_the_precision_of_its_definition() -> None:
             f[i, i - 1] = -2
         if i >= 2:
             f[i, i - 2] = 1
-    covariance = BernoulliGLM().prior.covariance_matrix.double()
+    prior: Any = BernoulliGLM().prior
+    covariance = prior.covariance_matrix.double()
     torch.testing.assert_close(covariance[1:, 1:] @ f.T @ f, torch.eye(9, dtype=torch.float64), rtol=0, atol=1e-4)
     assert float(covariance[0, 0]) == pytest.approx(2)
     assert (covariance[0, 1:] == 0).all()

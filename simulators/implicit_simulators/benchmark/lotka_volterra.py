@@ -27,6 +27,7 @@ import math
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Independent, LogNormal
@@ -82,7 +83,6 @@ def _solver() -> RowSolver:
 def _field() -> Any:
     """The field of the log populations, with its Jacobians."""
     import numba
-    import numpy as np
 
     @numba.njit(error_model="numpy", fastmath={"contract", "nsz"}, nogil=True)
     def field(z, p, dz, jz, jp):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba infers these

@@ -27,6 +27,7 @@ import math
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Independent, LogNormal
@@ -60,7 +61,7 @@ class SIR(BenchmarkTask):
         infectious = self.log_infectious(theta.detach()).exp().clamp(0, 1).cpu().numpy()
         # the inverse of the distribution function: one uniform number a count, so that rows do not shift one another
         uniform = stream.numpy().random(infectious.shape)
-        counts = binom.ppf(uniform, TESTS, infectious).clip(min=0)  # SciPy has the quantile of 0 at -1
+        counts = np.maximum(binom.ppf(uniform, TESTS, infectious), 0)  # SciPy has the quantile of 0 at -1
         return torch.from_numpy(counts).to(theta)
 
     def log_infectious(self, theta: Tensor) -> Tensor:
@@ -83,7 +84,6 @@ def _solver() -> RowSolver:
 def _field() -> Any:
     """The field of log S and log I, with its Jacobians."""
     import numba
-    import numpy as np
 
     @numba.njit(error_model="numpy", fastmath={"contract", "nsz"}, nogil=True)
     def field(z, p, dz, jz, jp):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba infers these
