@@ -31,6 +31,9 @@ from implicit_simulators.base import Simulator, as_tensor
 from implicit_simulators.engines.noise import row_normal
 from implicit_simulators.streams import Stream
 
+WHOLE = 300_000
+"""Size of all covariances together, in numbers, up to which whole matrices are faster than a recursion."""
+
 
 class MovingAverage(Simulator):
     r"""A moving average of order two, with a uniform prior over its triangle.
@@ -74,8 +77,8 @@ class MovingAverage(Simulator):
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
         r"""The exact Gaussian log p(x | theta), differentiable in both arguments.
 
-        The covariance's Cholesky factor has three diagonals, so that the innovations and their variances come from one
-        recursion along the series, in double precision.
+        By the covariance's Cholesky factor, in double precision: of the whole matrix for a few rows, as a sampler asks
+        for, and by a recursion along its three diagonals for many.
 
         Args:
             theta: Parameters with shape (n, 2).
@@ -85,19 +88,10 @@ class MovingAverage(Simulator):
             Log likelihoods with shape (n,), in theta's dtype.
         """
         theta, x = self.check_theta(theta), as_tensor(x, "x")
-        zero, one, two = self.autocovariance(theta.double()).unbind(1)
         series = x.to(theta.device).double().expand(len(theta), self.n_obs)
-        # the factor's row t is (below2, below1, diagonal); e is its inverse times the series
-        diagonal_1 = diagonal_2 = torch.ones_like(zero)
-        below1_before = e_1 = e_2 = torch.zeros_like(zero)
-        total = torch.full_like(zero, -0.5 * self.n_obs * math.log(2 * math.pi))
-        for t in range(self.n_obs):
-            below2 = two / diagonal_2 if t > 1 else torch.zeros_like(zero)
-            below1 = (one - below2 * below1_before) / diagonal_1 if t > 0 else torch.zeros_like(zero)
-            diagonal = (zero - below1**2 - below2**2).sqrt()
-            e = (series[:, t] - below1 * e_1 - below2 * e_2) / diagonal
-            total = total - diagonal.log() - 0.5 * e**2
-            diagonal_1, diagonal_2, below1_before, e_1, e_2 = diagonal, diagonal_1, below1, e, e_1
+        whiten = _whiten_whole if series.numel() * self.n_obs <= WHOLE else _whiten_along
+        noise, log_scale = whiten(self.autocovariance(theta.double()), series)
+        total = -0.5 * (noise.square().sum(1) + self.n_obs * math.log(2 * math.pi)) - log_scale
         return total.to(theta.dtype)
 
     def summarize(self, x: Tensor) -> Tensor:
@@ -111,6 +105,32 @@ class MovingAverage(Simulator):
     def settings(self) -> dict[str, Any]:
         """Length of the series."""
         return {"n_obs": self.n_obs}
+
+
+def _whiten_whole(autocovariance: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
+    """The Cholesky factor's inverse times the series (n, T), and its log determinant (n,)."""
+    place = torch.arange(series.shape[1], device=series.device)
+    lag = (place[:, None] - place).abs().clamp_max(3)
+    factor = torch.linalg.cholesky(torch.nn.functional.pad(autocovariance, (0, 1))[:, lag])
+    noise = torch.linalg.solve_triangular(factor, series[..., None], upper=False)[..., 0]
+    return noise, factor.diagonal(dim1=1, dim2=2).log().sum(1)
+
+
+def _whiten_along(autocovariance: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
+    """The same; row t of the factor is (below2, below1, diagonal)."""
+    zero, one, two = autocovariance.unbind(1)
+    diagonal_1 = diagonal_2 = torch.ones_like(zero)
+    below1_before = e_1 = e_2 = log_scale = torch.zeros_like(zero)
+    noise = []
+    for t, value in enumerate(series.unbind(1)):
+        below2 = two / diagonal_2 if t > 1 else torch.zeros_like(zero)
+        below1 = (one - below2 * below1_before) / diagonal_1 if t > 0 else torch.zeros_like(zero)
+        diagonal = (zero - below1**2 - below2**2).sqrt()
+        e = (value - below1 * e_1 - below2 * e_2) / diagonal
+        noise.append(e)
+        log_scale = log_scale + diagonal.log()
+        diagonal_1, diagonal_2, below1_before, e_1, e_2 = diagonal, diagonal_1, below1, e, e_1
+    return torch.stack(noise, 1), log_scale
 
 
 class _Triangle(constraints.Constraint):

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy import linalg, stats
 
-from implicit_simulators import MovingAverage, Stream, unconstrained
+from implicit_simulators import MovingAverage, Stream, moving_average, unconstrained
 from implicit_simulators.moving_average import UniformTriangle
 
 PAIRS = st.tuples(st.floats(-3, 3), st.floats(-2, 2))
@@ -24,6 +24,14 @@ def covariance(theta: tuple[float, float], n: int) -> np.ndarray:
     return linalg.toeplitz(column)
 
 
+@pytest.fixture(params=["whole", "along"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to the likelihood."""
+    monkeypatch.setattr(moving_average, "WHOLE", {"whole": 10**9, "along": 0}[request.param])
+
+
+@pytest.mark.usefixtures("way")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PAIRS, st.integers(0, 10**6))
 def test_the_likelihood_is_that_of_the_normal_distribution(theta: tuple[float, float], seed: int) -> None:
     simulator = MovingAverage(n_obs=12)
@@ -33,6 +41,7 @@ def test_the_likelihood_is_that_of_the_normal_distribution(theta: tuple[float, f
     assert ours.item() == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.usefixtures("way")
 def test_the_likelihood_has_right_derivatives() -> None:
     simulator = MovingAverage(n_obs=5)
     theta = torch.tensor([[0.6, 0.2], [-1.0, 0.5]], dtype=torch.float64, requires_grad=True)
@@ -40,6 +49,7 @@ def test_the_likelihood_has_right_derivatives() -> None:
     assert torch.autograd.gradcheck(simulator.log_likelihood, (theta, x))
 
 
+@pytest.mark.usefixtures("way")
 def test_the_score_has_mean_zero() -> None:
     simulator = MovingAverage(n_obs=20)
     n = 5000
