@@ -163,7 +163,7 @@ def test_a_failing_run_loses_its_row_alone_and_says_why(kind: str, caplog: pytes
     script, message, status = FAILURES[kind]
     simulator = sh(f"if [ $0 = 0.5 ]; then {script}; else echo $0; fi")
     with caplog.at_level(logging.WARNING):
-        x = simulator.simulate_block(THETA, 0, 0)
+        x = simulator.simulate(THETA, seed=0)
     assert torch.isnan(x[:, 0]).tolist() == [False, True, False, False]
     assert torch.equal(x[[0, 2, 3], 0], THETA[[0, 2, 3], 0])
     (failure,) = simulator.failures

@@ -189,7 +189,7 @@ class CommandSimulator(ProgramSimulator):
                     with one_row(i):
                         x = self._read(run(), self.event_shape)
                     rows.append(torch.from_numpy(x).to(theta))
-                except _RunFailedError as failed:
+                except RunError as failed:
                     outcome = failed.outcome
                     rows.append(self._fail(i, theta[i], str(failed), seed, outcome.status, outcome.stderr))
                 except TimeoutError as error:  # a limit of whoever runs the blocks
@@ -264,15 +264,15 @@ class CommandSimulator(ProgramSimulator):
     def _read(self, outcome: Outcome, shape: torch.Size | None) -> np.ndarray:
         r"""The numbers of one run, with shape ``event_shape`` (any, if that is not known yet)."""
         if outcome.problem:
-            raise _RunFailedError(outcome.problem, outcome)
+            raise RunError(outcome.problem, outcome)
         try:
             x = READERS[self.output](outcome.output)
         except UnreadableError as error:
-            raise _RunFailedError(str(error), outcome) from None
+            raise RunError(str(error), outcome) from None
         x = x.reshape(1) if not x.ndim else x
         if shape is not None and x.shape != shape:
             if [n for n in x.shape if n != 1] != [n for n in shape if n != 1]:
-                raise _RunFailedError(f"expected shape {tuple(shape)}; it printed shape {x.shape}", outcome)
+                raise RunError(f"expected shape {tuple(shape)}; it printed shape {x.shape}", outcome)
             x = x.reshape(shape)
         return x
 
@@ -284,7 +284,7 @@ class CommandSimulator(ProgramSimulator):
             with self._runs(theta.double().tolist(), [trial]) as (run,):
                 try:
                     return torch.Size(self._read(run(), None).shape)
-                except _RunFailedError as error:
+                except RunError as error:
                     first = first or str(error)
         raise ValueError(f"command: {self.name} failed for each of {TRIALS} draws of the prior; first: {first}")
 
@@ -301,8 +301,8 @@ class CommandSimulator(ProgramSimulator):
         }
 
 
-class _RunFailedError(RuntimeError):
-    """One run has no outcome; tells why, with the last lines of standard error."""
+class RunError(RuntimeError):
+    """One run has no outcome: why, and the last lines of standard error."""
 
     def __init__(self, problem: str, outcome: Outcome) -> None:
         lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]

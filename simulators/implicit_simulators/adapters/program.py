@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.streams import Seed
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +48,20 @@ class ProgramSimulator(Simulator):
     _summarize: Callable[[Tensor], Any] | None = None
     _record: Record
 
+    def simulate(self, theta: Any, seed: Seed = None) -> Tensor:
+        """As every simulator does, and log how many rows failed."""
+        before = len(self.failures), self.failed
+        x = super().simulate(theta, seed)
+        if failed := self.failed - before[1]:
+            said = [failure.message for failure in self.failures[before[0] : before[0] + 1]]
+            first = f"; first: {said[0]}" if said else ""  # no longer kept after very many
+            logger.warning("%s: %d of %d rows failed%s", self.name, failed, len(x), first)
+        return x
+
     def simulate_block(self, theta: Tensor, seed: int, block: int) -> Tensor:
         """Simulate one block with its own stream; :meth:`take_failures` then tells which rows failed and why."""
-        reasons = self._record.begin()
-        x = super().simulate_block(theta, seed, block)
-        if reasons:
-            first = next(iter(reasons.values()))
-            logger.warning("%s: %d of %d rows failed; first: %s", self.name, len(reasons), len(theta), first)
-        return x
+        self._record.begin()
+        return super().simulate_block(theta, seed, block)
 
     def take_failures(self) -> dict[int, str]:
         """Why rows of the last block that this thread simulated failed, by their place in it; asked again, nothing."""
@@ -117,10 +124,9 @@ class Record:
         self._lock = threading.Lock()
         self._last = threading.local()
 
-    def begin(self) -> dict[int, str]:
-        """Start a block in this thread; the reasons of its rows, as they come."""
+    def begin(self) -> None:
+        """Start a block in this thread."""
         self._last.reasons = {}
-        return self._last.reasons
 
     def add(self, row: int, failure: Failure) -> None:
         """Keep a failure."""
