@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from implicit_simulators import Simulator, Stream
+
+if TYPE_CHECKING:
+    from implicit_infer.simulate import Runs
+    from implicit_infer.stored import StoredRuns
 
 
 def check_count(value: Any, name: str, least: int = 1) -> int:
@@ -74,3 +79,30 @@ def check_observed(simulator: Simulator, observed: Any) -> Tensor:
     if isinstance(observed, str):
         observed = simulator.observation(observed)
     return simulator.check_observation(observed).detach().cpu()
+
+
+def check_runs(simulator: Simulator, runs: Any) -> Runs | StoredRuns:
+    """Simulations of ``simulator`` from its prior, in memory or in a store, given themselves or by the store's path.
+
+    Raises:
+        ValueError: If they have another shape, or the store is of another simulator or other settings.
+        TypeError: If they are something else.
+    """
+    from implicit_infer.simulate import Runs
+    from implicit_infer.store import check_identity
+    from implicit_infer.stored import StoredRuns, open_runs
+
+    if isinstance(runs, (str, os.PathLike)):
+        runs = open_runs(runs)
+    if not isinstance(runs, (Runs, StoredRuns)):
+        raise TypeError(f"runs: expected what ii.simulate gives, or the path of a store; got {type(runs).__name__}")
+    expected = ((simulator.dim,), tuple(simulator.event_shape))
+    found = (tuple(runs.theta.shape[1:]), tuple(runs.x.shape[1:]))
+    if found != expected:
+        raise ValueError(
+            f"runs: {simulator.name} has parameters and simulations of shapes {expected[0]} and {expected[1]}; "
+            f"got {found[0]} and {found[1]}"
+        )
+    if isinstance(runs, StoredRuns):
+        check_identity(simulator, runs.seed, runs.about, runs.path)
+    return runs

@@ -167,14 +167,7 @@ class Store:
             return resolve_seed(seed)
         group, theirs = open_store(self.path, "r+")
         seed = int(theirs["seed"]) if seed is None else resolve_seed(seed)
-        ours = _identity(self.simulator, seed)
-        for key, value in ours.items():
-            if theirs.get(key) != value:
-                there, here = _difference(theirs.get(key), value)
-                raise ValueError(
-                    f"store: {self.path} was made with {key} {there!r}; this run has {here!r}: "
-                    "give another path, or what made the store"
-                )
+        check_identity(self.simulator, seed, theirs, self.path)
         if theirs["versions"] != _versions():
             logger.warning("%s was begun with %s; this run has %s", self.path, theirs["versions"], _versions())
         for partial in self.path.rglob("*.partial"):
@@ -264,6 +257,21 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     _fsync(draft)
     os.replace(draft, path)
     _fsync(path.parent)
+
+
+def check_identity(simulator: Simulator, seed: int, about: dict[str, Any], path: Path) -> None:
+    """Refuse a store that another simulator, settings or seed has made.
+
+    Raises:
+        ValueError: If it is one; the message says what differs.
+    """
+    for key, ours in _identity(simulator, seed).items():
+        if about.get(key) != ours:
+            there, here = _difference(about.get(key), ours)
+            raise ValueError(
+                f"store: {path} was made with {key} {there!r}; this run has {here!r}: "
+                "give another path, or what made the store"
+            )
 
 
 def _difference(theirs: Any, ours: Any) -> tuple[Any, Any]:

@@ -129,6 +129,22 @@ class StoredRuns:
             raise ValueError(f"n: {self.path} holds {self._n} simulations; {n} were asked for")
         return StoredRuns(self.path, self._group, self.about, n, self.window)
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one simulation with its parameters."""
+        return sum(column.shape[1:].numel() * column.itemsize for column in (self.theta, self.x))
+
+    @property
+    def fits(self) -> bool:
+        """Whether all of it fits in the window."""
+        return len(self) * self.row_bytes <= self.window
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many rows of each block did not fail."""
+        failed = self.failed
+        return [int((~part).sum()) for part in failed.split(self.block)]
+
     def read(self, block: int) -> tuple[Tensor, Tensor]:
         """Theta and x of the rows of one block that did not fail."""
         start = block * self.block
@@ -165,6 +181,7 @@ class Column:
     def __init__(self, array: Any, n: int) -> None:
         self._array = array
         self.shape = torch.Size((n, *array.shape[1:]))
+        self.itemsize = int(array.dtype.itemsize)
 
     def __len__(self) -> int:
         return self.shape[0]

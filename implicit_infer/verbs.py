@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from implicit_infer.catalogue import find, ratio_methods, resolve_method
-from implicit_infer.checks import check_count, check_device, check_observed, check_simulator
+from implicit_infer.checks import check_count, check_device, check_observed, check_runs, check_simulator
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.progress import track
@@ -16,14 +16,17 @@ from implicit_simulators import Seed, Simulator, resolve_seed
 if TYPE_CHECKING:
     from implicit_estimators.ratio.base import RatioEstimator
     from implicit_infer.compare.comparison import Comparison
+    from implicit_infer.simulate import Runs
+    from implicit_infer.stored import StoredRuns
 
 
 def infer(
     simulator: Simulator,
     observed: Any,
     method: str | Method = "nre",
-    budget: int = 10_000,
+    budget: int | None = None,
     *,
+    runs: Runs | StoredRuns | str | os.PathLike[str] | None = None,
     seed: Seed = 0,
     device: str = "cpu",
     workers: int = 1,
@@ -39,7 +42,10 @@ def infer(
             simulator.
         method: A name of ``ii.methods()``, or a method with its settings, such as
             ``ii.posteriors.NRE(hidden=(64, 64))``.
-        budget: Simulations that may be spent, failed ones included.
+        budget: Simulations that may be spent, failed ones included: 10,000 if None, or as many as there are ``runs``.
+        runs: Simulations from the prior that ``ii.simulate`` made before: ``Runs``, or a store that is read as it is
+            needed (:func:`implicit_infer.stored.open_runs`, or its path). ``nre``, ``npe`` and ``gatsbi`` train on more
+            than fits in memory; other methods read it whole.
         seed: An int, a ``torch.Generator`` or None for fresh entropy.
         device: Where networks are trained.
         workers: Processes for simulation.
@@ -50,7 +56,7 @@ def infer(
 
     Raises:
         ValueError: If the method is unknown, the observation has another shape or is not finite, a count is not
-            positive, or the device is not there; before anything runs.
+            positive, the device is not there, or ``runs`` are of another simulator; before anything runs.
         TypeError: If an argument is of the wrong kind.
 
     Example:
@@ -62,10 +68,14 @@ def infer(
     """
     resolved = resolve_method(method)
     simulator = check_simulator(simulator)
+    bank = None if runs is None else check_runs(simulator, runs)
+    if budget is None:
+        budget = 10_000 if bank is None else len(bank)
     question = Question(
         simulator=simulator,
         observed=check_observed(simulator, observed),
         budget=check_count(budget, "budget"),
+        bank=bank,
         seed=resolve_seed(seed),
         device=check_device(device),
         workers=check_count(workers, "workers"),

@@ -22,12 +22,14 @@ import torch
 from torch import Tensor
 
 from implicit_infer.abc.adjustment import local_linear, overfitted
+from implicit_infer.abc.bank import Bank
 from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.posterior import ParticlePosterior
 from implicit_infer.abc.space import UnconstrainedPrior
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.simulate import Runs
+from implicit_infer.stored import StoredRuns
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,12 @@ class RejectionPosterior(ParticlePosterior):
         runs: The bank.
     """
 
-    def __init__(self, settings: RejectionABC, question: Question, runs: Runs) -> None:
+    def __init__(self, settings: RejectionABC, question: Question, runs: Runs | StoredRuns) -> None:
         super().__init__(question.simulator, question.observed, method=settings.name, simulations=len(runs))
         self.settings = settings
-        self.theta = runs.theta
-        self.features = settings.distance.features(self.simulator, runs.x)
-        self.failed = int((~torch.isfinite(self.features).all(1)).sum())
+        self.bank = Bank(settings.distance, self.simulator, runs)
+        self.features = self.bank.sample
+        self.failed = self.bank.failed()
         self.measure = settings.distance.fit(self.features)
         self._prior = UnconstrainedPrior(self.simulator) if settings.adjust == "linear" else None
 
@@ -145,7 +147,8 @@ class RejectionPosterior(ParticlePosterior):
         Raises:
             ValueError: If there are none.
         """
-        distances = self.measure(self.features, self._observed_features(x))
+        observed = self._observed_features(x)
+        distances = torch.cat([self.measure(features, observed) for features in self.bank.parts()])
         if self.settings.tolerance is None:
             k = min(self.settings.kept(self.simulations), self.simulations)
             nearest, rows = distances.topk(k, largest=False)
@@ -166,11 +169,11 @@ class RejectionPosterior(ParticlePosterior):
         """The kept parameters for one observation, adjusted if that was asked for, with their weights."""
         x = self.observed if x is None else x
         accepted = self.accept(x)
-        theta = self.theta[accepted.rows]
+        theta, features = self.bank.take(accepted.rows)
         equal = torch.zeros(len(theta), dtype=torch.float64)
         if self._prior is None:
             return Particles(theta, equal)
-        features, observed = self.features[accepted.rows], self._observed_features(x)
+        observed = self._observed_features(x)
         phi, log_weights = local_linear(self._prior.to(theta), features, observed, accepted.distances, equal)
         return Particles(self._prior.back(phi), log_weights)
 

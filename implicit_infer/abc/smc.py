@@ -37,6 +37,7 @@ from implicit_infer.executors import run_blocks
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.progress import Bar, track
 from implicit_infer.simulate import Runs, simulate
+from implicit_infer.stored import StoredRuns
 from implicit_simulators import Stream
 
 LOW_ESS = 0.2
@@ -192,7 +193,8 @@ class Run:
 
     def _prior_runs(self, n: int) -> Runs:
         if self.question.bank is not None:
-            return self.question.bank.first(n)
+            first = self.question.bank.first(n)
+            return first.in_memory() if isinstance(first, StoredRuns) else first
         return simulate(self.simulator, n, seed=self.question.seed, workers=self.question.workers, progress=False)
 
     def _next_generation(self, bar: Bar) -> None:

@@ -17,6 +17,7 @@ and costs no accuracy where it explains nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,13 @@ from implicit_simulators import Simulator, unconstrained
 
 HEAVY = 10.0
 """Summaries with standardised values beyond this are squashed by arsinh before a network sees them."""
+
+SAMPLE = 2**21
+"""Values that medians and quartiles are taken of, where the simulations come in chunks."""
+
+
+Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Gives the simulations (theta, x) anew each time, in parts that fit in memory."""
 
 
 class Coordinates(nn.Module):
@@ -49,29 +57,51 @@ class Coordinates(nn.Module):
 
     def __init__(self, simulator: Simulator, theta: Tensor, x: Tensor, ridge: float = 1e-4) -> None:
         super().__init__()
-        if len(theta) < 2:
-            raise ValueError(f"budget: expected at least 2 simulations that did not fail; got {len(theta)}")
+        raw = simulator.summarize(x)
+        self._fit(simulator, lambda: [(theta, raw)], ridge)
+
+    @classmethod
+    def of_chunks(cls, simulator: Simulator, chunks: Chunks, ridge: float = 1e-4) -> Coordinates:
+        """Fit to simulations that do not fit in memory, in three passes over them.
+
+        Medians and quartiles, which summaries with heavy tails are scaled by, are of the first two million values.
+        """
+        made = cls.__new__(cls)
+        nn.Module.__init__(made)
+        made._fit(simulator, lambda: ((theta, simulator.summarize(x)) for theta, x in chunks()), ridge)
+        return made
+
+    def _fit(self, simulator: Simulator, chunks: Chunks, ridge: float) -> None:
+        """Fit to chunks of theta and summaries."""
         self.simulator = simulator
         self.transform: Transform = unconstrained(simulator.prior)
-        raw = simulator.summarize(x)
-        self.standardise = Standardiser.fit(raw)
-        if (self.standardise(raw).abs() > HEAVY).any():
-            self.standardise = Standardiser.fit(raw, robust=True)
-        s = self.standardise(raw).double()
-        u = self.transform.inv(theta).double()
-        centre_s, centre_u = s.mean(0), u.mean(0)
-        gram = (s - centre_s).T @ (s - centre_s) + ridge * len(s) * torch.eye(s.shape[1], dtype=torch.float64)
-        slope = torch.linalg.solve(gram, (s - centre_s).T @ (u - centre_u)).T
+        self.standardise = _standardiser(chunks)
+
+        def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+            for theta, raw in chunks():
+                yield self.standardise(raw).double(), self.transform.inv(theta).double()
+
+        together = Moments()
+        for s, u in pairs():
+            together.add(torch.cat((s, u), 1))
+        k, n = s.shape[1], together.n
+        centre_s, centre_u = together.mean.split((k, len(together.mean) - k))
+        gram = together.products[:k, :k] + ridge * n * torch.eye(k, dtype=torch.float64)
+        slope = torch.linalg.solve(gram, together.products[:k, k:]).T
         intercept = centre_u - slope @ centre_s
-        residual = u - s @ slope.T - intercept
-        covariance = residual.T @ residual / len(u)
+        residuals = Moments()
+        for s, u in pairs():
+            residuals.add(u - s @ slope.T - intercept)
+        covariance = residuals.products / n + torch.outer(residuals.mean, residuals.mean)
         # a floor for parameters that the summaries determine exactly, or that do not vary
         scale = covariance.diagonal().clamp_min(1e-12)
         spread = torch.linalg.cholesky(covariance + 1e-6 * scale.diag())
         whiten = torch.linalg.inv(spread)
+        dtype = next(iter(chunks()))[0].dtype
         for name, value in (("slope", slope), ("intercept", intercept), ("spread", spread), ("whiten", whiten)):
-            self.register_buffer(name, value.to(theta.dtype))
-        self.explained = 1 - (residual.var(0) / u.var(0).clamp_min(1e-30))
+            self.register_buffer(name, value.to(dtype))
+        variance = together.products.diagonal()[k:] / (n - 1)
+        self.explained = 1 - residuals.products.diagonal() / (n - 1) / variance.clamp_min(1e-30)
 
     @property
     def parameters_dim(self) -> int:
@@ -120,3 +150,57 @@ class Coordinates(nn.Module):
         """The prior's density of u, with shape (n,)."""
         theta = self.transform(u)
         return self.simulator.prior.log_prob(theta) + self.transform.log_abs_det_jacobian(u, theta)
+
+
+class Moments:
+    """Mean and centred products of rows that come in chunks (Chan, Golub & LeVeque, 1983)."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean = self.products = torch.zeros(())
+
+    def add(self, rows: Tensor) -> None:
+        """Take more rows, with shape (m, d), in double precision."""
+        m = len(rows)
+        if not m:
+            return
+        mean = rows.mean(0)
+        products = (rows - mean).T @ (rows - mean)
+        if not self.n:
+            self.n, self.mean, self.products = m, mean, products
+            return
+        n, shift = self.n + m, mean - self.mean
+        self.products = self.products + products + torch.outer(shift, shift) * (self.n * m / n)
+        self.mean = self.mean + shift * (m / n)
+        self.n = n
+
+
+def _standardiser(chunks: Chunks) -> Standardiser:
+    """Means and standard deviations, or where values lie far out, medians and quartile widths and a squash."""
+    n = 0
+    for _, raw in chunks():
+        exact = raw.double()
+        if n == 0:
+            mean = torch.zeros(exact.shape[1], dtype=torch.float64)
+            squares, low, high = mean.clone(), mean + torch.inf, mean - torch.inf
+        m = len(exact)
+        if not m:
+            continue
+        centre = exact.mean(0)
+        shift = centre - mean
+        squares += (exact - centre).square().sum(0) + shift.square() * (n * m / (n + m))
+        mean = centre if n == 0 else mean + shift * (m / (n + m))
+        low, high = torch.minimum(low, exact.amin(0)), torch.maximum(high, exact.amax(0))
+        n += m
+    if n < 2:
+        raise ValueError(f"budget: expected at least 2 simulations that did not fail; got {n}")
+    moments = Standardiser.of_moments(mean, (squares / n).sqrt(), torch.maximum(low.abs(), high.abs()), raw.dtype)
+    ends = torch.stack((low, high)).to(raw.dtype)
+    if not (moments(ends).abs() > HEAVY).any():
+        return moments
+    head: list[Tensor] = []
+    for _, raw in chunks():
+        head.append(raw)
+        if sum(part.numel() for part in head) >= SAMPLE:
+            break
+    return Standardiser.fit(*head, robust=True)

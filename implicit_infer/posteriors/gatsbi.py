@@ -37,6 +37,7 @@ from implicit_infer.games import Alternating
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
 from implicit_infer.posteriors.method import Method, Question
+from implicit_infer.posteriors.training_rows import coordinates_of, endless, training_rows
 from implicit_infer.progress import track
 from implicit_simulators import Stream
 
@@ -108,12 +109,14 @@ class GATSBI(Method):
     def infer(self, question: Question) -> GATSBIPosterior:
         """Train on ``question.budget`` simulations from the prior."""
         runs = question.runs()
-        theta, x = runs.valid()
         device = torch.device(question.device)
-        coordinates = Coordinates(question.simulator, theta, x)
-        s = coordinates.summaries(x)
-        v = coordinates.free(coordinates.transform.inv(theta), s)
-        s, v = s.to(device), v.to(device)
+        coordinates = coordinates_of(question.simulator, runs)
+
+        def free(theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            s = coordinates.summaries(x)
+            return coordinates.free(coordinates.transform.inv(theta), s), s
+
+        data = training_rows(runs, free, question.device)
         latent = 2 * coordinates.parameters_dim if self.latent is None else self.latent
         generator = ConditionalGenerator(coordinates, latent, self.hidden, seed=question.seed).to(device)
         critic = ConditionalCritic(coordinates, self.hidden, seed=question.seed + 1).to(device)
@@ -122,30 +125,30 @@ class GATSBI(Method):
         weight = {} if self.penalty_weight is None else {"weight": self.penalty_weight}
         penalty = None if self.penalty is None else PENALTIES[self.penalty](**weight)
 
-        def batch() -> Tensor:
-            return torch.randint(len(v), (self.batch_size,), generator=random, device=device)
+        batch = endless(data, self.batch_size, random)
 
-        def noise() -> Tensor:
-            return torch.randn((self.batch_size, latent), generator=random, device=device)
+        def noise(s: Tensor) -> Tensor:
+            return torch.randn((len(s), latent), generator=random, device=device)
 
         def critic_objective() -> Tensor:
-            rows = batch()
+            v, s = batch()
             with torch.no_grad():
-                fake = generator(noise(), s[rows])
-            return critic_wants.loss(critic(v[rows], s[rows]), critic(fake, s[rows]))
+                fake = generator(noise(s), s)
+            return critic_wants.loss(critic(v, s), critic(fake, s))
 
         def generator_objective() -> Tensor:
-            given = s[batch()]
-            return generator_wants.loss(critic_wants.log_ratio(critic(generator(noise(), given), given)))
+            _, s = batch()
+            return generator_wants.loss(critic_wants.log_ratio(critic(generator(noise(s), s), s)))
 
         def critic_penalty() -> Tensor:
             assert penalty is not None
-            rows = batch()
+            v, s = batch()
             with torch.no_grad():
-                fake = generator(noise(), s[rows])
-            return penalty.penalty(critic, v[rows], fake, random, s[rows])
+                fake = generator(noise(s), s)
+            return penalty.penalty(critic, v, fake, random, s)
 
-        passes = math.ceil(self.epochs * len(v) / self.batch_size)
+        simulations = len(data[0]) if isinstance(data, tuple) else len(data)
+        passes = math.ceil(self.epochs * simulations / self.batch_size)
         game = replace(self.game, steps=min(self.game.steps, passes))
         averaged, history = game.play(
             generator,

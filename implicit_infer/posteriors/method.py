@@ -9,6 +9,7 @@ from torch import Tensor
 
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.simulate import Runs, simulate
+from implicit_infer.stored import StoredRuns
 from implicit_simulators import Simulator
 
 
@@ -24,7 +25,8 @@ class Question:
         device: Where networks are trained.
         workers: Processes for simulation.
         progress: Whether to show progress.
-        bank: Prior simulations made before, or None; methods that draw from the prior use its first ``budget`` rows.
+        bank: Prior simulations made before, in memory or on disk, or None; methods that draw from the prior use its
+            first ``budget`` rows.
     """
 
     simulator: Simulator
@@ -34,9 +36,9 @@ class Question:
     device: str = "cpu"
     workers: int = 1
     progress: bool = True
-    bank: Runs | None = None
+    bank: Runs | StoredRuns | None = None
 
-    def runs(self) -> Runs:
+    def runs(self) -> Runs | StoredRuns:
         """``budget`` simulations from the prior: the first rows of the bank, or simulated now."""
         if self.bank is not None:
             return self.bank.first(self.budget)

@@ -20,17 +20,23 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from implicit_estimators.networks.sources import Windowed
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
 from implicit_infer.posteriors.method import Method, Question
+from implicit_infer.posteriors.training_rows import coordinates_of, head, training_rows
 from implicit_infer.progress import Bar, track
 from implicit_simulators import Stream
+
+SHOWN = 1000
+"""Rows that sbi is shown of simulations on disk."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,16 @@ class NPE(Method):
         from sbi.neural_nets import posterior_nn
 
         runs = question.runs()
-        theta, x = runs.valid()
-        coordinates = Coordinates(question.simulator, theta, x)
-        s = coordinates.summaries(x)
-        v = coordinates.free(coordinates.transform.inv(theta), s)
+        coordinates = coordinates_of(question.simulator, runs)
+
+        def free(theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            s = coordinates.summaries(x)
+            return coordinates.free(coordinates.transform.inv(theta), s), s
+
+        data = training_rows(runs, free, question.device)
+        # on disk, sbi is shown the first rows, of which it takes the shapes
+        v, s = data if isinstance(data, tuple) else free(*head(runs, SHOWN))
+        simulations = len(v) if isinstance(data, tuple) else len(data)
         builder = posterior_nn(
             self.density_estimator,
             z_score_theta="none",
@@ -80,10 +92,10 @@ class NPE(Method):
             Stream.of(question.seed, role="train").forked(),
             _quiet(),
         ):
-            trainer = _trainer(bar, builder, question.device)
+            trainer = _trainer(bar, builder, question.device, None if isinstance(data, tuple) else data)
             trainer.append_simulations(v, s, exclude_invalid_x=False)
             flow = trainer.train(
-                training_batch_size=min(self.batch_size, len(v)),
+                training_batch_size=min(self.batch_size, simulations),
                 learning_rate=self.learning_rate,
                 validation_fraction=self.validation,
                 stop_after_epochs=self.patience,
@@ -134,8 +146,8 @@ class NPEPosterior(Posterior):
         return torch.where(inside, density, -torch.inf)
 
 
-def _trainer(bar: Bar, builder: Any, device: str) -> Any:
-    """Sbi's trainer, telling ``bar`` of every epoch and writing no log folder."""
+def _trainer(bar: Bar, builder: Any, device: str, source: Windowed | None) -> Any:
+    """Sbi's trainer, telling ``bar`` of every epoch and writing no log folder; from disk, if there is a ``source``."""
     from sbi.inference import NPE as Trainer  # noqa: N811 - ours has the same name
 
     class Reporting(Trainer):
@@ -143,7 +155,35 @@ def _trainer(bar: Bar, builder: Any, device: str) -> Any:
             super()._summarize_epoch(train_loss, val_loss, *rest)
             bar.update(loss=train_loss, validation=val_loss)
 
+        def get_dataloaders(
+            self, start: int = 0, batch_size: int = 200, validation: float = 0.1, *rest: Any, **options: Any
+        ) -> tuple[Any, Any]:
+            if source is None:
+                return super().get_dataloaders(start, batch_size, validation, *rest, **options)
+            # torch's own generator is ours here: `forked` has seeded it
+            seed = int(torch.randint(2**62, ()))
+            self.train_indices = torch.arange(len(self.get_simulations(start)[0]))
+            training, held_out = source.split(validation, seed)
+            shuffler = torch.Generator().manual_seed(seed)
+            return _Loader(training, batch_size, shuffler), _Loader(held_out, batch_size, None)
+
     return Reporting(None, density_estimator=builder, device=device, tracker=_NoTracker(), show_progress_bars=False)
+
+
+class _Loader:
+    """What sbi iterates over, read from disk."""
+
+    def __init__(self, source: Windowed, batch_size: int, shuffler: torch.Generator | None) -> None:
+        self.source, self.shuffler = source, shuffler
+        self.steps = max(1, len(source) // batch_size)
+        self.batch_size = len(source) / self.steps  # sbi takes the mean of an epoch over steps times this
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        for v, s in self.source.batches(self.steps, self.shuffler):
+            yield [v, s, torch.ones(len(v), 1, dtype=torch.bool, device=v.device)]
 
 
 class _NoTracker:

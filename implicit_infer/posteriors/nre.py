@@ -52,8 +52,12 @@ from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
 from implicit_infer.posteriors.mcmc import EnsembleSampler
 from implicit_infer.posteriors.method import Method, Question
+from implicit_infer.posteriors.training_rows import coordinates_of, head, training_rows
 from implicit_infer.progress import track
 from implicit_simulators import Stream
+
+CANDIDATES = 4000
+"""Draws of the prior that chains may start from."""
 
 
 class LogRatio(nn.Module):
@@ -168,11 +172,14 @@ class NRE(Method):
     def infer(self, question: Question) -> NREPosterior:
         """Train on ``question.budget`` simulations from the prior."""
         runs = question.runs()
-        theta, x = runs.valid()
-        coordinates = Coordinates(question.simulator, theta, x)
-        s = coordinates.summaries(x)
-        u = coordinates.transform.inv(theta)
-        log_prior = coordinates.log_prior(u)
+        coordinates = coordinates_of(question.simulator, runs)
+
+        def rows(theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            u = coordinates.transform.inv(theta)
+            return u, coordinates.summaries(x), coordinates.log_prior(u)
+
+        data = training_rows(runs, rows, question.device)
+        candidates, *_ = rows(*head(runs, CANDIDATES))
         ratio = LogRatio(coordinates, self.hidden, question.seed).to(question.device)
 
         def loss(u: Tensor, s: Tensor, log_prior: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -194,7 +201,7 @@ class NRE(Method):
             history = train(
                 ratio,
                 loss,
-                [tuple(tensor.to(question.device) for tensor in (u, s, log_prior))],
+                [data] if isinstance(data, tuple) else data,
                 validation=self.validation,
                 epochs=self.epochs,
                 batch_size=self.batch_size,
@@ -208,7 +215,7 @@ class NRE(Method):
             question.simulator,
             question.observed,
             ratio=ratio.cpu().eval(),
-            candidates=u,
+            candidates=candidates,
             sampler=self.sampler,
             method=self.name,
             simulations=len(runs),
@@ -243,7 +250,7 @@ class NREPosterior(Posterior):
     def _start(self, s: Tensor, generator: torch.Generator) -> Tensor:
         """Walkers (W, d) by importance resampling; candidates come from the prior and from the regression."""
         coordinates = self.ratio.coordinates
-        prior = self.candidates[: max(4000, 4 * self.sampler.walkers)]
+        prior = self.candidates[: max(CANDIDATES, 4 * self.sampler.walkers)]
         given = s.expand(len(prior), -1)
         normal = coordinates.bound(torch.randn(prior.shape, generator=generator), given)
         u, given = torch.cat((prior, normal)), s.expand(2 * len(prior), -1)

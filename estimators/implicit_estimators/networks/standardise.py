@@ -64,10 +64,28 @@ class Standardiser(nn.Module):
             location, width = _median_and_width(exact)
             # a column with more than half of its mass at one value has width 0 and yet something to tell
             scale = torch.where(width > 0, width, scale)
-        resolution = 8 * torch.finfo(rows.dtype).eps * exact.abs().amax(0)
-        usable = torch.isfinite(scale) & (scale > resolution) & (scale > torch.finfo(rows.dtype).tiny)
+        return cls.of_moments(location, scale, exact.abs().amax(0), rows.dtype, squash=robust)
+
+    @classmethod
+    def of_moments(
+        cls, location: Tensor, scale: Tensor, largest: Tensor, dtype: torch.dtype, squash: bool = False
+    ) -> Standardiser:
+        """Fit to what is known of columns, each in double precision with shape (d,): see :meth:`fit`.
+
+        Args:
+            location: Their means or medians.
+            scale: Their standard deviations or quartile widths.
+            largest: Their largest absolute values.
+            dtype: The dtype of the samples.
+            squash: Whether arsinh follows.
+
+        Returns:
+            The standardiser.
+        """
+        resolution = 8 * torch.finfo(dtype).eps * largest
+        usable = torch.isfinite(scale) & (scale > resolution) & (scale > torch.finfo(dtype).tiny)
         scale = torch.where(usable, scale, resolution.clamp(min=1))
-        return cls(location.to(rows.dtype), scale.to(rows.dtype), squash=robust)
+        return cls(location.to(dtype), scale.to(dtype), squash=squash)
 
     def forward(self, x: Tensor) -> Tensor:
         r"""Standardise x of shape (\*, d)."""

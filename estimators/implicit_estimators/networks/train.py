@@ -1,7 +1,7 @@
 """The training loop that every estimator shares: shuffled slices of tensors, early stopping, and the best weights back.
 
 No loader, no host round-trip inside an epoch: batches are slices of one shuffled copy on the device, and losses are
-summed there and read once.
+summed there and read once. Rows that do not fit in memory come from a source (``sources.py``).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 
+from implicit_estimators.networks.sources import Source
 from implicit_estimators.seeds import Seed, resolve_seed, stream
 
 Group = Sequence[Tensor]
@@ -58,9 +59,9 @@ class History:
 def train(
     module: nn.Module,
     loss: BatchLoss,
-    data: Sequence[Group],
+    data: Sequence[Group] | Source,
     *,
-    validation: Sequence[Group] | float = 0.1,
+    validation: Sequence[Group] | Source | float = 0.1,
     validation_loss: BatchLoss | None = None,
     epochs: int = 100,
     batch_size: int = 256,
@@ -82,7 +83,7 @@ def train(
     Args:
         module: The network; it stays on its device, and is left in evaluation mode.
         loss: ``loss(*tensors, generator=generator)`` of one batch, a scalar.
-        data: Groups of tensors on the module's device.
+        data: Groups of tensors on the module's device, or a source of one group's batches.
         validation: Held-out groups of the same structure, or the share of each group to hold out; 0 for none.
         validation_loss: The loss that chooses the best weights, where it is another than the one that trains.
         epochs: Largest number of passes.
@@ -106,12 +107,12 @@ def train(
     """
     _check(data, epochs, batch_size, learning_rate, average)
     root = resolve_seed(seed)
-    held_out: Sequence[Group]
+    held_out: Sequence[Group] | Source
     if isinstance(validation, (int, float)):
         data, held_out = split(data, float(validation), root)
     else:
         held_out = validation
-    device = data[0][0].device
+    device = _device(data)
     shuffler, drawer = stream(root, "batches", device), stream(root, "draws", device)
     steps = _count(data, batch_size)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -157,10 +158,12 @@ def train(
     return history
 
 
-def evaluate(module: nn.Module, loss: BatchLoss, data: Sequence[Group], *, seed: int = 0, rows: int = 8192) -> float:
+def evaluate(
+    module: nn.Module, loss: BatchLoss, data: Sequence[Group] | Source, *, seed: int = 0, rows: int = 8192
+) -> float:
     """Mean of ``loss`` over ``data`` in evaluation mode and without gradients, ``rows`` at a time."""
     module.eval()
-    device = data[0][0].device
+    device = _device(data)
     chunks = _count(data, rows)
     drawer = stream(seed, "validate", device)
     with torch.no_grad():
@@ -170,11 +173,23 @@ def evaluate(module: nn.Module, loss: BatchLoss, data: Sequence[Group], *, seed:
     return float(total) / chunks
 
 
-def split(data: Sequence[Group], share: float, seed: Seed = None) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+@overload
+def split(data: Sequence[Group], share: float, seed: Seed = None) -> tuple[list[list[Tensor]], list[list[Tensor]]]: ...
+
+
+@overload
+def split(
+    data: Sequence[Group] | Source, share: float, seed: Seed = None
+) -> tuple[Sequence[Group] | Source, Sequence[Group] | Source]: ...
+
+
+def split(
+    data: Sequence[Group] | Source, share: float, seed: Seed = None
+) -> tuple[Sequence[Group] | Source, Sequence[Group] | Source]:
     """Set aside a random ``share`` of the rows of each group (at least one row where the share is positive).
 
     Args:
-        data: Groups of tensors.
+        data: Groups of tensors, or a source.
         share: Share to set aside, in [0, 1).
         seed: An int, a ``torch.Generator`` or None.
 
@@ -186,6 +201,8 @@ def split(data: Sequence[Group], share: float, seed: Seed = None) -> tuple[list[
     """
     if not 0 <= share < 1:
         raise ValueError(f"validation: expected a share in [0, 1); got {share}")
+    if isinstance(data, Source):
+        return data.split(share, resolve_seed(seed)) if share else (data, [])
     if share == 0:
         return [list(group) for group in data], []
     generator = stream(resolve_seed(seed), "split")
@@ -249,8 +266,15 @@ def _snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def _batches(data: Sequence[Group], steps: int, shuffler: torch.Generator | None) -> Iterator[list[Tensor]]:
+def _device(data: Sequence[Group] | Source) -> torch.device:
+    return data.device if isinstance(data, Source) else data[0][0].device
+
+
+def _batches(data: Sequence[Group] | Source, steps: int, shuffler: torch.Generator | None) -> Iterator[list[Tensor]]:
     """Cut every group into ``steps`` nearly equal parts, after a shuffle if there is a generator."""
+    if isinstance(data, Source):
+        yield from data.batches(steps, shuffler)
+        return
     parts = []
     for group in data:
         order = None if shuffler is None else torch.randperm(len(group[0]), generator=shuffler, device=shuffler.device)
@@ -259,9 +283,9 @@ def _batches(data: Sequence[Group], steps: int, shuffler: torch.Generator | None
         yield list(batch)
 
 
-def _count(data: Sequence[Group], batch_size: int) -> int:
+def _count(data: Sequence[Group] | Source, batch_size: int) -> int:
     """Batches of an epoch: as many as ``batch_size`` asks for, and few enough that each has a row of every group."""
-    lengths = [len(group[0]) for group in data]
+    lengths = [len(data)] if isinstance(data, Source) else [len(group[0]) for group in data]
     return (
         min(math.ceil(sum(lengths) / batch_size), *lengths) if len(lengths) > 1 else math.ceil(lengths[0] / batch_size)
     )
@@ -271,10 +295,13 @@ def _can_fuse(parameters: Sequence[Tensor]) -> bool:
     return all(parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
-def _check(data: Sequence[Group], epochs: int, batch_size: int, learning_rate: float, average: float) -> None:
-    if not data or not all(len(group) for group in data):
+def _check(data: Sequence[Group] | Source, epochs: int, batch_size: int, learning_rate: float, average: float) -> None:
+    if isinstance(data, Source):
+        if not len(data):
+            raise ValueError("data: expected at least one row; the source has none")
+    elif not data or not all(len(group) for group in data):
         raise ValueError("data: expected at least one group of at least one tensor")
-    for group in data:
+    for group in () if isinstance(data, Source) else data:
         lengths = [len(tensor) for tensor in group]
         if min(lengths) != max(lengths) or not lengths[0]:
             raise ValueError(f"data: expected the tensors of a group to have one positive length; got {lengths}")
