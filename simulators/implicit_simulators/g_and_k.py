@@ -36,8 +36,10 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator, as_tensor
-from implicit_simulators.engines.noise import row_normal
+from implicit_simulators.engines.paths import compiled_paths, needs_torch
 from implicit_simulators.engines.quantiles import row_quantiles
+from implicit_simulators.engines.steps import StepProcess, step_process
+from implicit_simulators.engines.torch_steps import step_noise
 from implicit_simulators.observations.exchange_rates import COUNT, RETURNS, observed_returns
 from implicit_simulators.streams import Stream
 
@@ -92,6 +94,7 @@ class GAndK(Simulator):
     parameter_names = ("A", "B", "g", "k")
     reference_theta = (3.0, 1.0, 2.0, 0.5)
     differentiable = True
+    releases_gil = True
     observations: tuple[str, ...] = RETURNS  # type: ignore[misc]  # which ones depends on n_obs
 
     def __init__(self, n_obs: int = 1000, prior: str = "standard", summaries: str = "robust") -> None:
@@ -119,17 +122,20 @@ class GAndK(Simulator):
         return cls(COUNT, "returns", summaries)
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        return self.quantile(theta, self._noise(len(theta), stream, theta))
+        if needs_torch(theta):
+            return self.quantile(theta, step_noise(("normal",), len(theta), self.n_obs, stream.key, theta)[:, :, 0])
+        x = compiled_paths(_process(), theta, theta.new_zeros(len(theta), 1), self.n_obs, stream.key)[:, :, 0]
+        return torch.where(_legal(theta), x, torch.nan)
 
-    def _noise(self, n: int, stream: Stream, like: Tensor) -> Tensor:
-        """Standard normal, with shape (n, n_obs)."""
-        return row_normal((n, self.n_obs), stream.torch(like.device), like.dtype)
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over draws; the seconds that took."""
+        return _process().prepare()
 
     def quantile(self, theta: Tensor, z: Tensor) -> Tensor:
         """Q(z), the quantile at the normal quantile z, for theta with shape (n, 4) and z with shape (n, m)."""
         a, b, g, k = theta.T[:, :, None]
         x = a + b * (1 + C * torch.tanh(0.5 * g * z)) * torch.exp(k * torch.log1p(z * z)) * z
-        return torch.where((b > 0) & (k >= 0), x, torch.nan)
+        return torch.where(_legal(theta), x, torch.nan)
 
     def normal_score(self, theta: Tensor, x: Tensor) -> Tensor:
         r"""The z with Q(z) = x, in double precision and twice differentiable in theta and x.
@@ -211,6 +217,21 @@ class GAndK(Simulator):
     def settings(self) -> dict[str, Any]:
         """Number of draws, the prior and the summaries."""
         return {"n_obs": self.n_obs, "prior": self._prior, "summaries": self.summaries}
+
+
+def _legal(theta: Tensor) -> Tensor:
+    """Which rows are in the model's range, with shape (n, 1)."""
+    return ((theta[:, 1] > 0) & (theta[:, 3] >= 0))[:, None]
+
+
+def _draw(x: float, a: float, b: float, g: float, k: float, z: float) -> tuple[float, ...]:
+    """One draw, for the compiled loop: Q(z), whatever the draw before it was."""
+    skew = 1.0 + C * (1.0 - 2.0 / (1.0 + math.exp(g * z)))  # the hyperbolic tangent, safe from overflow
+    return (a + b * skew * math.exp(k * math.log(1.0 + z * z)) * z,)
+
+
+def _process() -> StepProcess:
+    return step_process(_draw, states=1)
 
 
 def _log_slope(z: Tensor, b: Tensor, g: Tensor, k: Tensor) -> Tensor:

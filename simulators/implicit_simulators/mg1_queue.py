@@ -46,8 +46,14 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.engines.paths import compiled_paths, needs_torch
 from implicit_simulators.engines.quantiles import row_quantiles
+from implicit_simulators.engines.steps import StepProcess, step_process
+from implicit_simulators.engines.torch_steps import step_noise
 from implicit_simulators.streams import Stream
+
+NOISE = ("uniform", "exponential")
+"""Of a customer: the service, and the time since the arrival before."""
 
 
 class MG1Queue(Simulator):
@@ -76,6 +82,7 @@ class MG1Queue(Simulator):
     parameter_names = ("shortest_service", "service_range", "arrival_rate")
     reference_theta = (1.0, 4.0, 0.2)
     differentiable = True
+    releases_gil = True
 
     def __init__(self, n_obs: int = 50, quantiles: int = 5) -> None:
         for argument, value, least in (("n_obs", n_obs, 1), ("quantiles", quantiles, 2)):
@@ -86,16 +93,22 @@ class MG1Queue(Simulator):
         self.prior = Independent(Uniform(torch.zeros(3), torch.tensor([10.0, 10.0, 1 / 3]), validate_args=False), 1)
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        return self._transform(theta, *self._noise(len(theta), stream, theta))
+        if needs_torch(theta):
+            return self._transform(theta, *self._noise(len(theta), stream, theta))
+        shortest, width, rate = theta.double().unbind(1)
+        columns = torch.stack((shortest, width, 1 / rate), 1).to(theta.dtype)
+        x = compiled_paths(_process(), columns, theta.new_zeros(len(theta), 3), self.n_obs, stream.key)[:, :, 0]
+        legal = (shortest >= 0) & (width >= 0) & (rate > 0)
+        return torch.where(legal[:, None], x, torch.nan)
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over customers; the seconds that took."""
+        return _process().prepare()
 
     def _noise(self, n: int, stream: Stream, like: Tensor) -> tuple[Tensor, Tensor]:
         """Uniform noise of the services and exponential noise of the arrivals, each (n, n_obs), dtype float64."""
-        shape, device = (n, self.n_obs), like.device
-        service = torch.rand(shape, generator=stream.torch(device), device=device, dtype=torch.float64)
-        # a stream of its own: where a row's numbers lie must not depend on how many rows there are
-        other = Stream.of(stream.key, role="observe").torch(device)
-        arrival = torch.rand(shape, generator=other, device=device, dtype=torch.float64)
-        return service, -torch.log1p(-arrival)
+        noise = step_noise(NOISE, n, self.n_obs, stream.key, like.double())
+        return noise[:, :, 0], noise[:, :, 1]
 
     @staticmethod
     def _transform(theta: Tensor, uniform: Tensor, exponential: Tensor) -> Tensor:
@@ -160,6 +173,19 @@ class MG1Queue(Simulator):
     def settings(self) -> dict[str, Any]:
         """Departures and quantiles."""
         return {"n_obs": self.n_obs, "quantiles": self.quantiles}
+
+
+def _serve(
+    arrived: float, left: float, gap: float, shortest: float, width: float, mean: float, u: float, e: float
+) -> tuple[float, ...]:
+    """One customer, for the compiled loop: Lindley's recursion on the times of arrival and of departure."""
+    arrived = arrived + mean * e
+    leaves = max(arrived, left) + shortest + width * u
+    return arrived, leaves, leaves - left
+
+
+def _process() -> StepProcess:
+    return step_process(_serve, states=3, noise=NOISE, record=(2,))
 
 
 def _arrive(state: Tensor, mean: Tensor) -> Tensor:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_simulators.engines.step_noise import draw_noise
 from implicit_simulators.engines.steps import StepProcess
 from implicit_simulators.engines.torch_steps import run_in_torch
-from implicit_simulators.streams import Stream
 
 
 def paths(
@@ -62,27 +58,6 @@ def needs_torch(*values: Tensor) -> bool:
     """Whether what is made of these must be made by torch: they carry gradients, or are on another device."""
     graph = torch.is_grad_enabled() and any(value.requires_grad for value in values)
     return graph or any(value.device.type != "cpu" or _is_dual(value) for value in values)
-
-
-def step_noise(kinds: Sequence[str], n: int, steps: int, stream: Stream, like: Tensor) -> Tensor:
-    """The noise of compiled steps for torch to use, with shape (n, steps, r); on other devices than a CPU, their own.
-
-    Args:
-        kinds: Kind of each of r numbers a step; see :data:`implicit_simulators.engines.step_noise.KINDS`.
-        n: How many rows.
-        steps: How many steps.
-        stream: Its key is that of the compiled run.
-        like: Dtype and device.
-    """
-    if like.device.type == "cpu":
-        return torch.from_numpy(draw_noise(kinds, n, steps, stream.key)).to(like.dtype)
-    columns = []
-    for i, kind in enumerate(kinds):
-        made = torch.randn if kind == "normal" else torch.rand
-        generator = Stream.of(stream.key, i).torch(like.device)
-        column = made((n, steps), generator=generator, device=like.device, dtype=like.dtype)
-        columns.append(-torch.log1p(-column) if kind == "exponential" else column)
-    return torch.stack(columns, 2)
 
 
 def _is_dual(value: Tensor) -> bool:

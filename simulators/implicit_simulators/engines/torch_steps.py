@@ -11,12 +11,15 @@ from __future__ import annotations
 import builtins
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from implicit_simulators.engines.step_noise import draw_noise
+from implicit_simulators.streams import Stream
 
 if TYPE_CHECKING:
     from implicit_simulators.engines.steps import StepProcess
@@ -51,8 +54,8 @@ def run_in_torch(
     n = len(parameters)
     step = in_torch(process.step)
     emit = None if process.emit is None else in_torch(process.emit)
-    noise = _noise(process.noise, n, steps, key, 0, process, parameters)
-    seen = _noise(process.emission_noise, n, (steps - skip) // every, key, 1, process, parameters)
+    noise = step_noise(process.noise, n, steps, key, parameters)
+    seen = step_noise(process.emission_noise, n, (steps - skip) // every, key, parameters, stream=1)
     state, columns = list(initial.unbind(1)), list(parameters.unbind(1))
     records = []
     try:
@@ -75,15 +78,23 @@ def run_in_torch(
     return torch.stack(records, 1)
 
 
-def _noise(
-    kinds: tuple[str, ...], n: int, steps: int, key: int, stream: int, process: StepProcess, like: Tensor
-) -> Tensor:
+def step_noise(kinds: Sequence[str], n: int, steps: int, key: int, like: Tensor, stream: int = 0) -> Tensor:
+    """The noise of compiled steps for torch to use, with shape (n, steps, r); on other devices than a CPU, their own.
+
+    Args:
+        kinds: Kind of each of r numbers a step; see :data:`implicit_simulators.engines.step_noise.KINDS`.
+        n: How many rows.
+        steps: How many steps.
+        key: Key of the compiled run.
+        like: Dtype and device.
+        stream: 0 for steps, 1 for emissions.
+    """
     if like.device.type == "cpu":
-        return torch.from_numpy(process.noise_of(n, steps, key, emission=stream == 1)).to(like.dtype)
-    generator = torch.Generator(device=like.device).manual_seed((key + stream) & (2**63 - 1))
+        return torch.from_numpy(draw_noise(kinds, n, steps, key, stream=stream)).to(like.dtype)
     columns = []
-    for kind in kinds:
+    for i, kind in enumerate(kinds):
         made = torch.randn if kind == "normal" else torch.rand
+        generator = Stream.of(key, 2 * i + stream).torch(like.device)
         column = made((n, steps), generator=generator, device=like.device, dtype=like.dtype)
         columns.append(-torch.log1p(-column) if kind == "exponential" else column)
     return torch.stack(columns, 2) if columns else like.new_empty((n, steps, 0))
