@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator
-from implicit_simulators.engines.sde import euler_maruyama
+from implicit_simulators.engines.paths import paths
+from implicit_simulators.engines.steps import StepProcess, step_process
 from implicit_simulators.streams import Stream
 
 NODES = 2001
@@ -56,6 +57,7 @@ class DoubleWell(Simulator):
     name = "double-well"
     parameter_names = ("alpha", "gamma", "sigma")
     differentiable = True
+    releases_gil = True
     reference_theta = (1.0, 1.0, 0.5)
 
     def __init__(self, points: int = 200, interval: float = 0.5, substeps: int = 20) -> None:
@@ -72,15 +74,16 @@ class DoubleWell(Simulator):
         )
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        alpha, gamma, sigma = theta[:, :1], theta[:, 1:2], theta[:, 2:]
-
-        def drift(x: Tensor) -> Tensor:
-            return alpha * x * (gamma**2 - x**2)
-
-        times = self.interval * torch.arange(self.points + 1, dtype=torch.float64)
-        path = euler_maruyama(drift, lambda _: sigma, -gamma, times, self.substeps, stream.torch(theta.device))
-        x = path[:, 1:, 0]
+        alpha, gamma, sigma = theta.unbind(1)
+        h = self.interval / self.substeps
+        columns = torch.stack((h * alpha, gamma**2, h**0.5 * sigma), 1)
+        steps = self.points * self.substeps
+        x = paths(_process(), columns, -theta[:, 1:2], steps, stream.key, every=self.substeps)[:, :, 0]
         return torch.where(torch.isfinite(x), x, torch.nan)
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over steps; the seconds that took."""
+        return _process().prepare()
 
     def stationary_log_density(self, theta: Tensor, x: Tensor) -> Tensor:
         r"""Log density of X in the long run, with the shape of ``x``, differentiable in both.
@@ -164,6 +167,15 @@ class DoubleWell(Simulator):
     def settings(self) -> dict[str, Any]:
         """Points, interval and substeps."""
         return {"points": self.points, "interval": self.interval, "substeps": self.substeps}
+
+
+def _step(x: float, stiffness: float, square: float, spread: float, z: float) -> tuple[float, ...]:
+    r"""One step of length h, for the compiled loop: its parameters are :math:`h\alpha, \gamma^2, \sqrt h \sigma`."""
+    return (x + stiffness * x * (square - x * x) + spread * z,)
+
+
+def _process() -> StepProcess:
+    return step_process(_step, states=1)
 
 
 def _potential(alpha: Tensor, gamma: Tensor, x: Tensor) -> Tensor:

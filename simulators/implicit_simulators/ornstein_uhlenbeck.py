@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.distributions import LogNormal, Normal
 
 from implicit_simulators.base import Simulator, as_tensor
-from implicit_simulators.engines.autoregression import autoregression
-from implicit_simulators.engines.noise import row_normal
-from implicit_simulators.engines.sde import euler_maruyama
+from implicit_simulators.engines.paths import paths
+from implicit_simulators.engines.steps import StepProcess, step_process
+from implicit_simulators.engines.torch_steps import step_noise
 from implicit_simulators.priors import Product
 from implicit_simulators.streams import Stream
 
@@ -67,6 +67,7 @@ class OrnsteinUhlenbeck(Simulator):
     parameter_names = ("kappa", "mu", "sigma")
     reference_theta = (0.5, 0.06, 0.03)
     differentiable = True
+    releases_gil = True
 
     def __init__(
         self,
@@ -97,50 +98,39 @@ class OrnsteinUhlenbeck(Simulator):
         )
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        legal = (theta[:, 0] > 0) & (theta[:, 2] > 0)
-        if self.scheme == "exact":
-            noise = row_normal((len(theta), self.n_obs), stream.torch(theta.device), theta.dtype)
-            x = self._transform(theta, noise)
-        else:
-            x = self._euler(theta, stream)
-        return torch.where(legal[:, None], x, torch.nan)
-
-    def _transform(self, theta: Tensor, noise: Tensor) -> Tensor:
-        """The exact series from theta (n, 3) and standard normal noise (n, n_obs)."""
         kappa, mu, sigma = theta.unbind(1)
-        a, variance = self.transition(theta)
-        spread = variance.sqrt()[:, None].expand(noise.shape)
         if self.initial is None:
-            start = torch.zeros_like(mu)  # the first value is its own noise
-            spread = torch.cat(((sigma / (2 * kappa).sqrt())[:, None], spread[:, 1:]), 1)
-        else:
-            start = self.initial - mu
-        return mu[:, None] + autoregression(start, a, spread * noise)
-
-    def _euler(self, theta: Tensor, stream: Stream) -> Tensor:
-        kappa, mu, sigma = theta.unsqueeze(2).unbind(1)
-        if self.initial is None:
-            # a stream of its own: a row's first value does not depend on how much noise other rows took
-            generator = Stream.of(stream.key, role="observe").torch(theta.device)
-            start = mu + sigma / (2 * kappa).sqrt() * row_normal((len(theta), 1), generator, theta.dtype)
+            noise = step_noise(("normal",), len(theta), 1, stream.key, theta, stream=1)[:, 0, 0]
+            start = mu + sigma / (2 * kappa).sqrt() * noise
         else:
             start = torch.full_like(mu, self.initial)
+        substeps = self.substeps if self.scheme == "euler" else 1
+        a, variance = self._one_step(theta)
+        columns = torch.stack((mu, a, variance.sqrt()), 1)
         count = self.n_obs - (self.initial is None)
-        times = self.step * torch.arange(count + 1, dtype=torch.float64)
-        path = euler_maruyama(
-            lambda x: kappa * (mu - x), lambda _: sigma, start, times, self.substeps, stream.torch(theta.device)
-        )[:, :, 0]
-        return path if self.initial is None else path[:, 1:]
+        x = paths(_process(), columns, start[:, None], count * substeps, stream.key, every=substeps)[:, :, 0]
+        x = x if self.initial is not None else torch.cat((start[:, None], x), 1)
+        return torch.where(((kappa > 0) & (sigma > 0))[:, None], x, torch.nan)
 
-    def transition(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """The coefficient a and the variance v of one step under ``scheme``, each with shape (n,)."""
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over steps; the seconds that took."""
+        return _process().prepare()
+
+    def _one_step(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The coefficient and the variance of the autoregression that one step of the scheme is, each (n,)."""
         kappa, _, sigma = theta.unbind(1)
         if self.scheme == "exact":
             return torch.exp(-kappa * self.step), -(sigma**2) * torch.expm1(-2 * kappa * self.step) / (2 * kappa)
         h = self.step / self.substeps
-        factor = 1 - kappa * h
-        powers = torch.stack([factor ** (2 * i) for i in range(self.substeps)])
-        return factor**self.substeps, sigma**2 * h * powers.sum(0)
+        return 1 - kappa * h, sigma**2 * h
+
+    def transition(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The coefficient a and the variance v from one value to the next under ``scheme``, each with shape (n,)."""
+        a, variance = self._one_step(theta)
+        if self.scheme == "exact":
+            return a, variance
+        powers = torch.stack([a ** (2 * i) for i in range(self.substeps)])
+        return a**self.substeps, variance * powers.sum(0)
 
     @staticmethod
     def stationary(theta: Tensor) -> Normal:
@@ -191,3 +181,12 @@ class OrnsteinUhlenbeck(Simulator):
         settings: dict[str, Any] = {"n_obs": self.n_obs, "step": self.step, "initial": self.initial}
         settings["scheme"] = self.scheme
         return settings | ({"substeps": self.substeps} if self.scheme == "euler" else {})
+
+
+def _step(x: float, mean: float, coefficient: float, spread: float, z: float) -> tuple[float, ...]:
+    """One step, for the compiled loop, of either scheme."""
+    return (mean + coefficient * (x - mean) + spread * z,)
+
+
+def _process() -> StepProcess:
+    return step_process(_step, states=1)

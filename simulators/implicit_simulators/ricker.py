@@ -16,16 +16,17 @@ References:
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator, as_tensor
-from implicit_simulators.engines.noise import row_normal
+from implicit_simulators.engines.paths import compiled_paths
+from implicit_simulators.engines.steps import StepProcess, step_process
 from implicit_simulators.streams import Stream
 
 LAGS = 6
@@ -61,6 +62,7 @@ class Ricker(Simulator):
     name = "ricker"
     parameter_names = ("log_r", "sigma", "phi")
     reference_theta = (3.8, 0.3, 10.0)
+    releases_gil = True
 
     def __init__(self, steps: int = 50, burn_in: int = 50, initial: float = 1.0, observed: Any = None) -> None:
         for argument, value, least in (("steps", steps, LAGS + 1), ("burn_in", burn_in, 0)):
@@ -86,22 +88,13 @@ class Ricker(Simulator):
         return series
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        values = theta.detach().cpu().double()
-        noise = row_normal((len(theta), self.burn_in + self.steps), stream.torch(), torch.float64)
-        counts = _poisson(self._means(values, noise), Stream.of(stream.key, role="observe"))
-        return counts.to(theta.dtype).to(theta.device)
+        start = torch.full_like(theta[:, :1], self.initial).log()
+        steps = self.burn_in + self.steps
+        return compiled_paths(process(), theta, start, steps, stream.key, skip=self.burn_in)[:, :, 0]
 
-    def _means(self, theta: Tensor, noise: Tensor) -> Tensor:
-        """Expected counts with shape (n, steps), for noise with shape (n, burn_in + steps)."""
-        log_r, sigma, phi = theta.unbind(1)
-        shocks = torch.where(sigma < 0, torch.nan, sigma) * noise.T
-        # in logs: a population that crashes to e**-800 comes back, where one rounded to zero would not
-        log_population = torch.full_like(log_r, self.initial).log()
-        path = []
-        for shock in shocks:
-            log_population = log_population + log_r - log_population.exp() + shock
-            path.append(log_population)
-        return phi[:, None] * torch.stack(path[self.burn_in :], 1).exp()
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over years; the seconds that took."""
+        return process().prepare()
 
     @cached_property
     def reference(self) -> Tensor:
@@ -149,13 +142,19 @@ class Ricker(Simulator):
         return {"steps": self.steps, "burn_in": self.burn_in, "initial": self.initial, "observed": observed}
 
 
-def _poisson(means: Tensor, stream: Stream) -> Tensor:
-    """Poisson numbers with these means (n, T), each from its own place in the stream; NaN where a mean is no mean."""
-    from implicit_simulators.engines.counts import fill_poisson
+def process(counts: bool = True) -> StepProcess:
+    """The map as a stepwise model, whose one state is log N; without ``counts`` it records their means."""
+    return step_process(_grow, states=1, emit=_catch, counts=counts)
 
-    counts = np.empty(means.shape)
-    fill_poisson(np.ascontiguousarray(means.numpy()), stream.key & 0xFFFFFFFF, stream.key >> 32, 0, counts)
-    return torch.from_numpy(counts)
+
+def _grow(log_population: float, log_r: float, sigma: float, phi: float, z: float) -> tuple[float, ...]:
+    """One year, in logs: a population that crashes to e**-800 comes back, where one rounded to zero would not."""
+    return (log_population + log_r - math.exp(log_population) + (sigma if sigma >= 0.0 else math.nan) * z,)
+
+
+def _catch(log_population: float, log_r: float, sigma: float, phi: float) -> tuple[float, ...]:
+    """The expected count; counts of a negative mean are NaN."""
+    return (phi * math.exp(log_population),)
 
 
 def _autocovariances(y: Tensor) -> Tensor:

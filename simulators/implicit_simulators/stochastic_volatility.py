@@ -27,8 +27,9 @@ from torch.distributions import Beta, InverseGamma, Normal, TransformedDistribut
 from torch.distributions.transforms import AffineTransform, PowerTransform
 
 from implicit_simulators.base import Simulator
-from implicit_simulators.engines.autoregression import autoregression
-from implicit_simulators.engines.noise import row_normal
+from implicit_simulators.engines.paths import paths
+from implicit_simulators.engines.steps import StepProcess, step_process
+from implicit_simulators.engines.torch_steps import step_noise
 from implicit_simulators.observations.exchange_rates import log_returns
 from implicit_simulators.priors import Product
 from implicit_simulators.streams import Stream
@@ -68,6 +69,7 @@ class StochasticVolatility(Simulator):
     parameter_names = ("mu", "phi", "sigma")
     reference_theta = (-0.86, 0.98, 0.15)
     differentiable = True
+    releases_gil = True
     observations: tuple[str, ...] = ("pound-1981-1985",)  # type: ignore[misc]  # it needs n_obs to be 945
 
     def __init__(self, n_obs: int = COUNT) -> None:
@@ -79,18 +81,18 @@ class StochasticVolatility(Simulator):
         self.prior = Product([Normal(0.0, 10**0.5), _Persistence(20.0, 1.5), _RootInverseGamma(2.5, 0.025)])
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        noise = row_normal((len(theta), 2, self.n_obs), stream.torch(theta.device), theta.dtype)
-        return self._transform(theta, noise)
-
-    @staticmethod
-    def _transform(theta: Tensor, noise: Tensor) -> Tensor:
-        """Returns from theta (n, 3) and the noise (n, 2, T) of returns and of log variances."""
-        mu, phi, sigma = theta.unbind(1)
+        _, phi, sigma = theta.unbind(1)
         legal = (phi.abs() < 1) & (sigma > 0)
-        spread = sigma / (1 - phi**2).clamp_min(torch.finfo(theta.dtype).tiny).sqrt()
-        shocks = noise[:, 1] * torch.cat((spread[:, None], sigma[:, None].expand(-1, noise.shape[2] - 1)), 1)
-        log_variance = mu[:, None] + autoregression(torch.zeros_like(mu), phi, shocks)
-        return torch.where(legal[:, None], noise[:, 0] * torch.exp(0.5 * log_variance), torch.nan)
+        inside = torch.where(legal[:, None], theta, theta.new_tensor(self.reference_theta))
+        # the log variance before the first return has the stationary law, and so have all that follow
+        noise = step_noise(("normal",), len(theta), 1, stream.key, theta, stream=2)[:, 0, 0]
+        start = inside[:, 0] + self.log_variance_variance(inside).sqrt() * noise
+        x = paths(_process(), inside, start[:, None], self.n_obs, stream.key)[:, :, 0]
+        return torch.where(legal[:, None], x, torch.nan)
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over returns; the seconds that took."""
+        return _process().prepare()
 
     @staticmethod
     def log_variance_variance(theta: Tensor) -> Tensor:
@@ -139,6 +141,20 @@ class StochasticVolatility(Simulator):
     def settings(self) -> dict[str, Any]:
         """Number of returns."""
         return {"n_obs": self.n_obs}
+
+
+def _step(h: float, mu: float, phi: float, sigma: float, z: float) -> tuple[float, ...]:
+    """The next log variance, for the compiled loop."""
+    return (mu + phi * (h - mu) + sigma * z,)
+
+
+def _return(h: float, mu: float, phi: float, sigma: float, e: float) -> tuple[float, ...]:
+    """A return of this log variance."""
+    return (math.exp(0.5 * h) * e,)
+
+
+def _process() -> StepProcess:
+    return step_process(_step, states=1, emit=_return, emission_noise=("normal",))
 
 
 class _Persistence(TransformedDistribution):

@@ -6,30 +6,43 @@ import numpy as np
 import pytest
 import torch
 
-from implicit_simulators.ricker import Ricker
+from implicit_simulators.ricker import Ricker, process
 
 THETA = torch.tensor([[3.8, 0.3, 10.0], [4.9, 0.6, 14.0], [3.0, 0.0, 5.0]], dtype=torch.float64)
 
 
+def means(theta, steps, key=0, initial=1.0):
+    """Expected counts and the noise behind them."""
+    start = np.full((len(theta), 1), np.log(initial))
+    model = process(counts=False)
+    return model(theta.numpy(), start, steps, key, dtype=np.float64)[:, :, 0], model.noise_of(len(theta), steps, key)
+
+
 def test_recursion_is_the_papers():
-    simulator = Ricker(steps=20, burn_in=5)
-    noise = torch.randn(3, 25, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    ours = simulator._means(THETA, noise)
+    ours, noise = means(THETA, 10)
     for row, (log_r, sigma, phi) in enumerate(THETA.tolist()):
         population, path = 1.0, []
-        for e in noise[row].tolist():
+        for e in noise[row, :, 0].tolist():
             population = np.exp(log_r) * population * np.exp(-population + sigma * e)
             path.append(phi * population)
         # errors of rounding grow by chaos, about six-fold in a step of the second row
-        np.testing.assert_allclose(ours[row, :5], path[5:10], rtol=1e-8)
+        np.testing.assert_allclose(ours[row], path, rtol=1e-8)
+
+
+def test_what_burns_in_is_not_seen():
+    seen = Ricker(steps=7, burn_in=5).simulate(THETA, seed=1)
+    assert torch.equal(seen.isnan(), torch.zeros_like(seen, dtype=torch.bool))
+    longer = Ricker(steps=12, burn_in=0).simulate(THETA[:, [0, 1, 2]] * torch.tensor([1.0, 1.0, 1e6]), seed=1)
+    burnt = Ricker(steps=7, burn_in=5).simulate(THETA * torch.tensor([1.0, 1.0, 1e6]), seed=1)
+    # counts of millions show their means, which are those of the same years
+    torch.testing.assert_close(burnt, longer[:, 5:], rtol=0.05, atol=100.0)
 
 
 def test_a_crashed_population_comes_back():
     """After 300 the population is e**-290: zero in float32, and alive in its logarithm."""
-    simulator = Ricker(steps=120, burn_in=0, initial=300.0)
-    means = simulator._means(THETA[2:], torch.zeros(1, 120, dtype=torch.float64))
-    assert means[0, 0] < 1e-100
-    assert means[0, -5:].max() > 1.0
+    path, _ = means(torch.tensor([[3.0, 0.0, 5.0]]), 120, initial=300.0)
+    assert path[0, 0] < 1e-100
+    assert path[0, -5:].max() > 1.0
 
 
 def test_mean_count_is_phi_log_r():
@@ -44,12 +57,12 @@ def test_counts_are_poisson_given_the_population():
     n = 4000
     theta = torch.tensor([[3.5, 0.0, 8.0]])
     simulator = Ricker(steps=10, burn_in=3)
-    means = simulator._means(theta.double(), torch.zeros(1, 13, dtype=torch.float64))[0]
+    expected = torch.from_numpy(means(theta.double(), 13)[0][0, 3:])
     x = simulator.simulate(theta.expand(n, -1), seed=2).double()
-    assert ((x.mean(0) - means).abs() <= 5 * (means / n).sqrt() + 5e-3).all()
-    large = means > 1
-    fourth = means + 3 * means**2  # the Poisson law's fourth central moment
-    assert ((x.var(0) - means).abs() <= 5 * ((fourth - means**2) / n).sqrt())[large].all()
+    assert ((x.mean(0) - expected).abs() <= 5 * (expected / n).sqrt() + 5e-3).all()
+    large = expected > 1
+    fourth = expected + 3 * expected**2  # the Poisson law's fourth central moment
+    assert ((x.var(0) - expected).abs() <= 5 * ((fourth - expected**2) / n).sqrt())[large].all()
     assert large.sum() >= 3
 
 

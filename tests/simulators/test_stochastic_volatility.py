@@ -11,6 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from implicit_simulators import StochasticVolatility, Stream
+from implicit_simulators.engines.step_noise import draw_noise
 
 
 def returns(theta: tuple[float, ...], rows: int, n_obs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -41,15 +42,19 @@ def test_moments(theta: tuple[float, ...]) -> None:
 
 
 def test_it_is_the_recursion_of_the_paper() -> None:
-    theta = torch.tensor([[0.5, 0.9, 0.3]], dtype=torch.float64)
-    noise = torch.randn(1, 2, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    h = 0.5 + 0.3 / math.sqrt(1 - 0.81) * noise[0, 1, 0].item()
+    """Replayed number by number, on the noise that the compiled loop sees."""
+    simulator = StochasticVolatility(20)
+    mu, phi, sigma = 0.5, 0.9, 0.3
+    stream = Stream.of(3)
+    x = simulator._simulate(torch.tensor([[mu, phi, sigma]], dtype=torch.float64), stream)[0]
+    first = draw_noise(("normal",), 1, 1, stream.key, stream=2)[0, 0, 0]
+    shocks, returns = (draw_noise(("normal",), 1, 20, stream.key, stream=i)[0, :, 0] for i in (0, 1))
+    h = mu + sigma / math.sqrt(1 - phi**2) * first
     expected = []
-    for t in range(20):
-        expected.append(math.exp(h / 2) * noise[0, 0, t].item())
-        if t < 19:
-            h = 0.5 + 0.9 * (h - 0.5) + 0.3 * noise[0, 1, t + 1].item()
-    np.testing.assert_allclose(StochasticVolatility._transform(theta, noise)[0], expected, rtol=1e-10)
+    for shock, noise in zip(shocks, returns, strict=True):
+        h = mu + phi * (h - mu) + sigma * shock
+        expected.append(math.exp(h / 2) * noise)
+    np.testing.assert_allclose(x, expected, rtol=1e-10)
 
 
 def test_it_is_stationary_from_the_first_return() -> None:

@@ -15,14 +15,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from implicit_simulators.adapters.code import fingerprint
+from implicit_simulators.adapters.code import _Digest
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +53,34 @@ class _Cache(FunctionCache):
 
     def save_overload(self, signature: Any, data: Any) -> None:
         try:
-            super().save_overload(signature, data)
-        except OSError as error:
+            try:
+                super().save_overload(signature, data)
+            except OSError:
+                raise
+            except Exception:  # an index that cannot be read is read before it is written
+                self.flush()
+                super().save_overload(signature, data)
+        except Exception as error:
             logger.debug("the kernel is not kept on disk: %s", error)
+
+
+class _Contents(_Digest):
+    """A digest of what functions do that takes none by its name: a kernel has their very numbers in it.
+
+    For the fingerprint of a simulator, an installed function is known by its package; a function made by another, in any
+    package, has closed over other values each time.
+    """
+
+    def _function(self, function: types.FunctionType) -> None:
+        self.put("function")
+        self._code(function.__code__, function.__globals__)
+        self.add(function.__defaults__)
+        self.add(function.__kwdefaults__)
+        for cell in function.__closure__ or ():
+            try:
+                self.add(cell.cell_contents)
+            except ValueError:
+                self.put("an empty cell")
 
 
 class CachedKernel:
@@ -71,7 +98,9 @@ class CachedKernel:
 
     def __init__(self, dispatcher: Any, parts: Any, name: str) -> None:
         self._dispatcher, self._name = dispatcher, name
-        self._key = f"{_sources()} {fingerprint(parts)}"
+        contents = _Contents()
+        contents.add(parts)
+        self._key = f"{sys.implementation.cache_tag} {_sources()} {contents.hash.hexdigest()}"
         self.seconds, self.compiled = 0.0, 0
         self._one_at_a_time = threading.Lock()  # numba's cache is pointed at one signature's files
 
@@ -116,8 +145,8 @@ class CachedKernel:
 
 @functools.cache
 def _sources() -> str:
-    """A digest of this package's own files, which a fingerprint of the user's code leaves out."""
+    """A digest of the engines' own files."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
