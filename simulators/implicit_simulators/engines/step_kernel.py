@@ -148,11 +148,13 @@ def is_vector_code(function: Callable[..., Any], inputs: int, outputs: int) -> b
 
     loop.compile(())
     code = loop.inspect_llvm(())
-    vectors = re.search(r"f(add|mul|sub|div|cmp)[^\n]*<\d+ x double>|call[^\n]*\.v\d+f64", code)
+    arithmetic = r"= f(?:add|mul|sub|div|cmp)(?: [a-z]+)*"
+    vectors = re.search(arithmetic + r" <\d+ x double>|call[^\n]*\.v\d+f64", code)
+    scalars = re.search(arithmetic + " double", code)
     # within a vector loop, one for each row; powers and the like are vectors only until they are lowered
     instructions = "fabs|sqrt|floor|ceil|trunc|rint|nearbyint|round|copysign|min|max|fma"
     scalar_calls = re.search(rf"call[^\n<]* double @|@llvm\.(?!{instructions})\w+\.v\d+f64", code)
-    return bool(vectors) and not scalar_calls
+    return not scalar_calls and (bool(vectors) or not scalars)
 
 
 def _advance(step: Callable[..., Any], k: int, m: int, layout: Layout) -> Any:

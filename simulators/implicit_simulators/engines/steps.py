@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.engines.rows import integer, key_words, matrix
 from implicit_simulators.engines.step_noise import KINDS, draw_noise
 from implicit_simulators.engines.threads import in_threads
@@ -49,6 +50,7 @@ def step_process(
             parameters and noise, all floats, that numba can compile: arithmetic, comparisons, conditions, ``math`` and
             ``numpy`` functions of numbers, helpers that are like it. Where time matters, make it a state. Powers with
             a fractional exponent are quicker as ``math.pow`` or by ``math.exp`` and ``math.log`` than as ``**``.
+            Arguments with a default are constants, and keep it.
         states: Number of states, k.
         noise: Kind of each number of noise that a step takes; see ``KINDS``.
         emit: What is recorded of a state: a function like ``step``, ``(s_1, ..., s_k, p_1, ..., p_m, e_1, ..., e_q)
@@ -57,7 +59,7 @@ def step_process(
         counts: Record Poisson counts with the emitted means instead of the means.
         record: Without ``emit``, the states that are recorded; all if None.
         vectorised: Used where ``step`` cannot be compiled: the same on arrays of rows. ``step`` itself if None, which
-            serves as long as it is arithmetic.
+            serves as long as it is arithmetic, and is called row by row where it is not.
 
     Raises:
         TypeError: If a function takes other than positional arguments.
@@ -74,11 +76,10 @@ def step_process(
         for kind in kinds:
             if kind not in KINDS:
                 raise ValueError(f"{argument}: expected kinds among {', '.join(KINDS)}; got {kind!r}")
-    if states < 1:
-        raise ValueError(f"states: expected a positive int; got {states}")
+    states = integer(states, "states", 1, 2**16)
     return _process(
         step,
-        int(states),
+        states,
         noise,
         emit,
         emission_noise,
@@ -88,8 +89,13 @@ def step_process(
     )
 
 
-@lru_cache(maxsize=64)
 def _process(*arguments: Any) -> StepProcess:
+    # with the contents, as the same function may have come to read other globals
+    return _made(fingerprint(arguments), *arguments)
+
+
+@lru_cache(maxsize=64)
+def _made(contents: str, *arguments: Any) -> StepProcess:
     return StepProcess(*arguments)
 
 
@@ -304,12 +310,19 @@ def _arguments(function: Step, name: str) -> int:
         raise TypeError(f"{name}: expected a Python function; got {type(function).__name__}") from error
     if any(a.kind not in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD) for a in arguments):
         raise TypeError(f"{name}: expected positional arguments only: states, parameters, noise")
-    return len(arguments)
+    return sum(a.default is a.empty for a in arguments)
 
 
 def _try(function: Step, name: str, inputs: int, noise: int) -> tuple[Any, ...]:
-    """What the function gives for ones, with noise of one half."""
-    result = function(*[1.0] * inputs, *[0.5] * noise)
+    """What the function gives for ones, or for the first of a few numbers for which it is defined."""
+    for number in (1.0, 0.5, 2.0, 0.0, -1.0, 10.0):
+        try:
+            result = function(*[number] * inputs, *[0.5] * noise)
+            break
+        except (ArithmeticError, ValueError) as error:  # compiled, these are infinity or NaN
+            failure = error
+    else:
+        raise ValueError(f"{name}: expected a function of numbers; it fails on each that was tried: {failure}")
     if not isinstance(result, tuple):
         raise ValueError(f"{name}: expected a tuple of numbers; got {type(result).__name__}")
     return result
@@ -321,7 +334,8 @@ def _compile_alone(function: Step, inputs: int) -> None:
 
     from implicit_simulators.engines.user_code import compiled
 
-    compiled(function).compile((types.float64,) * inputs)
+    defaults = getattr(function, "__defaults__", None) or ()
+    compiled(function).compile((types.float64,) * inputs + tuple(types.Omitted(value) for value in defaults))
 
 
 def _name(function: Step) -> str:

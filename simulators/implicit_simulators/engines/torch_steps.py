@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,6 +96,8 @@ def step_noise(kinds: Sequence[str], n: int, steps: int, key: int, like: Tensor,
         made = torch.randn if kind == "normal" else torch.rand
         generator = Stream.of(key, 2 * i + stream).torch(like.device)
         column = made((n, steps), generator=generator, device=like.device, dtype=like.dtype)
+        if kind != "normal":
+            column = column.clamp_min(torch.finfo(like.dtype).eps / 4)  # torch's may be zero, whose logarithm is not
         columns.append(-torch.log1p(-column) if kind == "exponential" else column)
     return torch.stack(columns, 2) if columns else like.new_empty((n, steps, 0))
 
@@ -106,32 +108,46 @@ def in_torch(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _rebuilt(function: Any, done: dict[int, Any]) -> Callable[..., Any]:
+    function = getattr(function, "py_func", function)  # of what numba compiled, the Python within
+
     def swap(value: Any) -> Any:
         if value is math or value is np:
             return _TORCH
         if id(value) in _BY_IDENTITY:
             return _BY_IDENTITY[id(value)]
+        value = getattr(value, "py_func", value)
         if isinstance(value, types.FunctionType):
-            if id(value) not in done:
-                done[id(value)] = _rebuilt(value, done)
-            return done[id(value)]
+            return done[id(value)] if id(value) in done else _rebuilt(value, done)
         return value
 
-    scope = {
-        name: swap(value) if name in function.__code__.co_names else value
-        for name, value in function.__globals__.items()
-    }
-    scope |= {"max": _maximum, "min": _minimum}
-    cells = tuple(types.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())
-    return types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    scope = {"max": _maximum, "min": _minimum} | function.__globals__
+    cells = tuple(types.CellType() for _ in function.__closure__ or ())
+    copy = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    done[id(function)] = copy  # before its globals, among which it may be itself
+    for name in set(_names(function.__code__)) & function.__globals__.keys():
+        scope[name] = swap(scope[name])
+    for ours, theirs in zip(cells, function.__closure__ or (), strict=True):
+        ours.cell_contents = swap(theirs.cell_contents)
+    return copy
 
 
-def _of_tensors(name: str, ours: Callable[..., Any]) -> Callable[..., Any]:
-    """``ours`` for tensors, ``math``'s for numbers."""
-    plain = getattr(math, name)
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Global names that code uses, nested functions included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _of_tensors(plain: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    """``ours`` for tensors, and numbers beside them, ``plain`` for numbers."""
 
     def function(*arguments: Any) -> Any:
-        return ours(*arguments) if any(isinstance(a, Tensor) for a in arguments) else plain(*arguments)
+        like = next((a for a in arguments if isinstance(a, Tensor)), None)
+        if like is None:
+            return plain(*arguments)
+        return ours(*(torch.as_tensor(a, dtype=like.dtype, device=like.device) for a in arguments))
 
     return function
 
@@ -180,8 +196,12 @@ for _name, _ours in {
     },
     "fabs": torch.abs,
 }.items():
-    if hasattr(math, _name):
-        setattr(_TORCH, _name, _of_tensors(_name, _ours))
+    setattr(_TORCH, _name, _of_tensors(getattr(math, _name), _ours))
+for _name in ("sign", "square", "arctan", "arctan2", "arcsin", "arccos", "arcsinh", "arccosh", "arctanh", "exp2"):
+    setattr(_TORCH, _name, _of_tensors(getattr(np, _name), getattr(torch, _name)))
+for _name in ("asin", "acos", "asinh", "acosh", "atanh"):
+    setattr(_TORCH, _name, _of_tensors(getattr(math, _name), getattr(torch, _name)))
+_TORCH.power = _of_tensors(np.power, torch.pow)
 _TORCH.abs, _TORCH.maximum, _TORCH.minimum, _TORCH.where = abs, _maximum, _minimum, torch.where
 
 _BY_IDENTITY = {

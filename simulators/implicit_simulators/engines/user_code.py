@@ -50,8 +50,15 @@ def _tanh(x: float) -> float:
 
 @njit(**_INLINED)
 def _power(x: float, y: float) -> float:
-    """Power of a positive x, by logs: relative error about ``|y log x|`` units in the last place."""
-    return any_exp(y * any_log(x))
+    """Power, by logs: relative error about ``|y log x|`` units in the last place; NaN for roots of negative numbers."""
+    size = any_exp(y * any_log(abs(x)))
+    size = 1.0 if (y == 0.0) | (abs(x) == 1.0) else size
+    half = 0.5 * y
+    whole, even = np.floor(y) == y, np.floor(half) == half
+    below = size if even else (-size if whole else np.nan)
+    value = below if x < 0.0 else size
+    # infinity times the logarithm of one, and NaN to the power of zero, are one, as in the C library
+    return 1.0 if (y == 0.0) | (x == 1.0) else value
 
 
 @njit(**_INLINED)
@@ -94,11 +101,14 @@ def compiled(function: Callable[..., Any]) -> Any:
     Returns:
         A numba function with the same arguments.
     """
-    return njit(**_INLINED)(_rebuilt(function, {}))
+    function = getattr(function, "py_func", function)  # of what numba compiled already, the Python within
+    done: dict[int, Any] = {}
+    _rebuilt(function, done)
+    return done[id(function)]
 
 
-def _rebuilt(function: Any, done: dict[int, Any]) -> types.FunctionType:
-    """A copy of ``function`` that sees our mathematics."""
+def _rebuilt(function: Any, done: dict[int, Any]) -> None:
+    """Put into ``done``, by identity, a compiled copy of ``function`` that sees our mathematics."""
 
     def swap(value: Any) -> Any:
         if value is math:
@@ -109,17 +119,20 @@ def _rebuilt(function: Any, done: dict[int, Any]) -> types.FunctionType:
             return _BY_IDENTITY[id(value)]
         if isinstance(value, types.FunctionType):
             if id(value) not in done:
-                done[id(value)] = njit(**_INLINED)(_rebuilt(value, done))
+                _rebuilt(value, done)
             return done[id(value)]
         return value
 
-    used = set(_names(function.__code__))
-    swapped = {name: swap(value) if name in used else value for name, value in function.__globals__.items()}
-    cells = tuple(types.CellType(swap(cell.cell_contents)) for cell in function.__closure__ or ())
+    swapped = dict(function.__globals__)
+    cells = tuple(types.CellType() for _ in function.__closure__ or ())
     copy = types.FunctionType(function.__code__, swapped, function.__name__, function.__defaults__, cells)
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__qualname__ = function.__qualname__
-    return copy
+    done[id(function)] = njit(**_INLINED)(copy)  # before its globals, among which it may be itself
+    for name in set(_names(function.__code__)) & swapped.keys():
+        swapped[name] = swap(swapped[name])
+    for ours, theirs in zip(cells, function.__closure__ or (), strict=True):
+        ours.cell_contents = swap(theirs.cell_contents)
 
 
 _STAND_INS: dict[str, types.ModuleType] = {}
