@@ -67,8 +67,8 @@ class _Cache(FunctionCache):
 class _Contents(_Digest):
     """A digest of what functions do that takes none by its name: a kernel has their very numbers in it.
 
-    For the fingerprint of a simulator, an installed function is known by its package; a function made by another, in any
-    package, has closed over other values each time.
+    For the fingerprint of a simulator, an installed function is known by its package; but a function made by another,
+    in any package, has closed over other values each time.
     """
 
     def _function(self, function: types.FunctionType) -> None:
