@@ -71,8 +71,7 @@ class AlphaStable(Simulator):
     ``AlphaStable.for_observation("exchange-rates-cd")`` is the simulator that fits them.
 
     Draws are made in double precision: the tail comes from the last digits of V. At :math:`\alpha = 1.1` one draw in a
-    million is about a million scales away, in single precision still finite. Rows of theta outside of the model's range
-    are NaN.
+    million is some hundred thousand scales away. Rows of theta outside of the model's range are NaN.
 
     Args:
         n_obs: Number of draws.
