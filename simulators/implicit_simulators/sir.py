@@ -178,12 +178,9 @@ class SIREpidemic(Simulator):
         """Dynamics, population, first infected, days, what is observed, and the numerical settings that matter."""
         settings: dict[str, Any] = {"dynamics": self.dynamics, "population": self.population}
         settings |= {"infected": self.infected, "days": self.days, "observe": self.observe}
-        matters = {
-            "chain-binomial": {"steps": self.steps},
-            "ode": {"steps": self.steps},
-            "tau": {"epsilon": self.epsilon},
-        }
-        return settings | matters.get(self.dynamics, {})
+        if self.dynamics in ("chain-binomial", "ode"):
+            return settings | {"steps": self.steps}
+        return settings | ({"epsilon": self.epsilon} if self.dynamics == "tau" else {})
 
 
 def _final_sizes(population: int, infected: int, beta: float, gamma: float) -> np.ndarray:
