@@ -73,6 +73,23 @@ OTHER = {
     "a table": ("a = np.arange(3.0)\ndef f(x): return a", "a = np.arange(3.0) + 1\ndef f(x): return a"),
     "an array's type": ("a = np.zeros(2)\ndef f(x): return a", "a = np.zeros(2, int)\ndef f(x): return a"),
     "a tensor": ("a = torch.zeros(2)\ndef f(x): return a", "a = torch.zeros(3)\ndef f(x): return a"),
+    "a range": ("a = range(3)\ndef f(x): return a", "a = range(4)\ndef f(x): return a"),
+    "a date": (
+        "import datetime\na = datetime.date(2020, 1, 1)\ndef f(x): return a",
+        "import datetime\na = datetime.date(2020, 1, 2)\ndef f(x): return a",
+    ),
+    "a distribution of torch": (
+        "a = torch.distributions.Normal(0.0, 1.0)\ndef f(x): return a",
+        "a = torch.distributions.Normal(0.0, 2.0)\ndef f(x): return a",
+    ),
+    "a distribution of scipy": (
+        "import scipy.stats\na = scipy.stats.norm(0, 1)\ndef f(x): return a",
+        "import scipy.stats\na = scipy.stats.norm(0, scale=2)\ndef f(x): return a",
+    ),
+    "a frame": (
+        "import pandas\na = pandas.DataFrame({'a': [1, 2], 'b': ['x', 'y']})\ndef f(x): return a",
+        "import pandas\na = pandas.DataFrame({'a': [1, 2], 'b': ['x', 'z']})\ndef f(x): return a",
+    ),
     "a list": ("a = [1, 2]\ndef f(x): return a", "a = [1, 3]\ndef f(x): return a"),
     "a dictionary": ("a = {'k': [1]}\ndef f(x): return a", "a = {'k': [2]}\ndef f(x): return a"),
     "a function of an installed package": ("g = np.exp\ndef f(x): return g(x)", "g = np.log\ndef f(x): return g(x)"),

@@ -12,11 +12,17 @@ differs between versions of Python, and so does the fingerprint, which therefore
 
 from __future__ import annotations
 
+import collections
+import datetime
+import decimal
 import dis
+import fractions
 import functools
 import hashlib
 import inspect
 import os
+import pathlib
+import re
 import sys
 import sysconfig
 import types
@@ -36,6 +42,12 @@ FLAGS = (
     | inspect.CO_ASYNC_GENERATOR
 )
 """What of a code object's flags changes what it does; others tell of docstrings and of how annotations are read."""
+TOLD = (
+    *(range, slice, bytearray, re.Pattern, pathlib.PurePath),
+    *(decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
+)
+"""Types whose ``repr`` is all that they are."""
+
 OURS = ("implicit_simulators", "implicit_estimators", "implicit_infer")
 
 
@@ -95,14 +107,14 @@ class _Digest:
         if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) or hasattr(value, "__array__"):
             self._array(value)
             return True
-        if not isinstance(value, (tuple, list, set, frozenset, dict, types.MappingProxyType)):
+        if not isinstance(value, (tuple, list, collections.deque, set, frozenset, dict, types.MappingProxyType)):
             return False
         if id(value) in self.inside:
             self.put("inside", self.inside.index(id(value)))
             return True
         self.inside.append(id(value))
         self.put(type(value).__name__, len(value))
-        if isinstance(value, (tuple, list)):
+        if isinstance(value, (tuple, list, collections.deque)):
             for item in value:
                 self.add(item)
         elif isinstance(value, (set, frozenset)):
@@ -143,6 +155,14 @@ class _Digest:
             self.put("module", repr(value))
             self.add(kind)
             self.add(dict(value.state_dict()))
+        elif isinstance(value, TOLD):
+            self.put(kind.__qualname__, repr(value))
+        elif isinstance(value, torch.distributions.Distribution):
+            self.put("distribution", kind.__qualname__)
+            self.add(vars(value))
+        elif isinstance(getattr(value, "kwds", None), dict):
+            self.put("frozen")  # a distribution of scipy with its parameters
+            self.add([getattr(getattr(value, "dist", None), "name", ""), getattr(value, "args", ()), value.kwds])
         elif _installed(kind):
             self.put("object", kind.__module__, kind.__qualname__, getattr(value, "__name__", ""))
         else:

@@ -72,7 +72,8 @@ class CommandSimulator(ProgramSimulator):
         output: ``"json"`` or ``"csv"``.
         protocol: ``"run"``: a process for each row; ``"lines"``: a process for many, see above.
         timeout: Seconds a run may take; no limit if None.
-        jobs: Runs at the same time.
+        jobs: Runs at the same time, in threads that wait for them. (A time limit of ``ii.simulate`` then holds for
+            blocks rather than rows; ``timeout`` holds for every run.)
         environment: Variables to set besides those of this process.
         cwd: Folder the program runs in, and in which its relative paths are looked up; this process's if None.
         observed: Data, with shape ``event_shape``, available as ``observation("observed")``.
@@ -100,8 +101,6 @@ class CommandSimulator(ProgramSimulator):
         tensor([[0.2500],
                 [4.0000]])
     """
-
-    releases_gil = True
 
     def __init__(
         self,
