@@ -64,20 +64,30 @@ def simulate(
     settings: Settings = None,
     seed: Seed = 0,
     workers: Workers = 1,
+    timeout: Annotated[float | None, typer.Option(help="Seconds that one simulation may take.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate at draws from the prior into a Zarr store.
 
-    Started again with the same store, it does what is missing.
+    Ends with the number of simulations that failed, and why. Started again with the same store, it does what is
+    missing; Ctrl-C keeps what is finished.
     """
+    import logging
+
     import implicit_infer as ii
 
-    runs = ii.simulate(_simulator(simulator, settings), n, seed=seed, workers=workers, store=out, progress=not quiet)
+    chosen = _simulator(simulator, settings)
+    # the sentence on failures is for scripts; here they are listed
+    logging.getLogger("implicit_infer.simulate").addFilter(lambda record: "simulations failed" not in record.msg)
+    how: dict[str, Any] = {"seed": seed, "workers": workers, "timeout": timeout, "progress": not quiet}
+    runs = ii.simulate(chosen, n, store=out, memory=False, **how)
     if len(runs) < n:
         _say(f"stopped: {len(runs):,} of {n:,} simulations are kept in {out}; the same command does the rest")
         raise typer.Exit(130)
-    failed = int(runs.failed.sum())
-    print(f"{len(runs):,} simulations in {out}" + (f", of which {failed:,} failed" if failed else ""))
+    table = runs.failure_table()
+    print(f"{len(runs):,} simulations in {out}" + (f", of which {len(table):,} failed" if len(table) else ""))
+    if len(table):
+        _print_failures(table)
 
 
 @app.command()
@@ -301,6 +311,17 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
         table.add_row(*row)
     # what is piped must not be cut to the width of no terminal
     Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
+
+
+def _print_failures(table: Any, most: int = 5) -> None:
+    """The reasons by how often they came, each with the parameters of one row."""
+    reasons = table.reason.value_counts()
+    for reason, count in reasons.head(most).items():
+        row = table[table.reason == reason].iloc[0]
+        theta = ", ".join(f"{name}={value:.4g}" for name, value in row.drop("reason").items())
+        print(f"{count:>8,}  {reason:.100}\n{'':>10}such as simulation {row.name} with {theta}")
+    if len(reasons) > most:
+        print(f"and {len(reasons) - most} other reasons: the variable `reason` of the store has them all")
 
 
 def _say(text: str) -> None:

@@ -38,7 +38,7 @@ DEATHS = 5
 """Times in a row, without anything finished between, that workers may die before the run is given up."""
 
 PATIENCE = 2
-"""Deaths over one piece of work before the work itself is taken to be the cause."""
+"""Deaths over one block before the block itself is taken to be the cause; its rows are then tried one by one."""
 
 AHEAD = 2
 """Blocks that a worker has: one in hand, and one so that it need not wait for the parent."""
@@ -212,7 +212,7 @@ class _Run:
                     f"worker processes died while simulating (killed, perhaps for want of memory): {end}"
                 )
             logger.warning("a worker process died (%s); its block is simulated again in a new one", end)
-            if task.deaths >= PATIENCE:
+            if task.rows is not None or task.deaths >= PATIENCE:
                 reason = f"ended its process ({end})"
         if reason:
             task.deaths = 0

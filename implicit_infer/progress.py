@@ -87,18 +87,22 @@ def _terminal_bar(name: str, total: int | None) -> Iterator[Bar]:
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),  # a line of 80 characters must hold the rate and the time left, too
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[left]}{task.fields[figures]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(name, total=total, figures="")
+        task = progress.add_task(name, total=total, figures="", left="")
 
         def show(bar: Bar) -> None:
-            figures = "  ".join(f"{key} {value:.4g}" for key, value in bar.figures.items())
-            progress.update(task, completed=bar.done, figures=figures)
+            figures = "  ".join(
+                f"{value:.4g}/s" if key == "per second" else f"{key} {value:.4g}" for key, value in bar.figures.items()
+            )
+            left = "" if bar.finished or bar.done == total else "left  "
+            progress.update(task, completed=bar.done, figures=figures, left=left)
 
         bar = Bar(name, total, listener=show)
         yield bar
+        bar.finished = True
         show(bar)

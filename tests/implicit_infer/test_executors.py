@@ -1,15 +1,19 @@
 """Blocks come back the same from everywhere, and what raises loses only its own rows."""
 
 import concurrent.futures
+import logging
 import os
 import signal
 import threading
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from implicit_infer.blocks import simulate_block
 from implicit_infer.executors import run_blocks
+from implicit_infer.simulate import simulate
 from implicit_simulators import Simulator
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 
@@ -125,15 +129,75 @@ def test_stop_lets_blocks_in_hand_finish(threads):
         assert 1 <= len(found) <= 5  # the one at hand, and with two threads those in waiting
 
 
-def test_dask_client_gives_the_same_numbers():
+def test_a_dask_cluster_that_loses_a_worker_gives_the_same_numbers(tmp_path):
     distributed = pytest.importorskip("distributed")
     simulator = flaky()
-    work = blocks(simulator, [50] * 4)
-    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
-        x, errors = collect(simulator, work, 3, executor=client)
+    work = blocks(simulator, [50] * 8)
+    marker = tmp_path / "died"
+
+    class Deadly(type(simulator)):
+        def _simulate(self, theta, stream):
+            if float(theta[0, 0]) == float(work[3][1][0, 0]) and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super()._simulate(theta, stream)
+
+    deadly = Deadly(dim=2)
+    deadly.block = 50
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        x, errors = collect(deadly, work, 3, executor=client)
+    assert marker.exists()
     here, expected = collect(simulator, work, 3)
     assert torch.equal(x.nan_to_num(9), here.nan_to_num(9))
     assert errors == expected
+
+
+def test_compiled_simulators_run_in_threads_of_this_process():
+    class Compiled(GaussianLinear):
+        releases_gil = True
+
+        def __init__(self, dim):
+            super().__init__(dim)
+            self.processes = set()
+
+        def __reduce__(self):
+            raise AssertionError("it must not be sent anywhere")
+
+        def _simulate(self, theta, stream):
+            self.processes.add((os.getpid(), threading.current_thread().name))
+            return super()._simulate(theta, stream)
+
+    simulator = Compiled(dim=2)
+    work = blocks(simulator, [50] * 6)
+    assert torch.equal(collect(simulator, work, 3, workers=2)[0], collect(GaussianLinear(dim=2), work, 3)[0])
+    assert {process for process, _ in simulator.processes} == {os.getpid()}
+    assert all(name.startswith("simulate") for _, name in simulator.processes)
+
+
+@settings(max_examples=50)
+@given(
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=6),
+    block=st.integers(1, 7),
+    order=st.randoms(use_true_random=False),
+)
+def test_numbers_depend_on_seed_and_place_alone(sizes, block, order):
+    """Whatever is simulated together, in whatever order and in however many runs."""
+    simulator = flaky(block)
+    n = sum(sizes)
+    whole = simulate(simulator, n, seed=3, progress=False)
+    work = blocks(simulator, [block] * (n // block) + ([n % block] if n % block else []))
+    order.shuffle(work)
+    cut = sizes[0] % (len(work) + 1)
+    found = [*run_blocks(simulator, work[:cut], 3), *run_blocks(simulator, work[cut:], 3)]
+    x = torch.cat([part.x for part in sorted(found, key=lambda part: part.index)])
+    assert torch.equal(x.nan_to_num(9), whole.x.nan_to_num(9))
+    if not whole.errors:  # rows that are tried again have streams of their own
+        assert torch.equal(x, simulator.simulate(whole.theta, 3))
 
 
 @pytest.mark.parametrize(

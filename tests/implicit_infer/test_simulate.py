@@ -2,7 +2,10 @@
 
 import logging
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,6 +14,7 @@ import torch
 
 from implicit_infer.progress import listening
 from implicit_infer.simulate import Runs, simulate
+from implicit_infer.stored import open_runs
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 
 
@@ -168,6 +172,67 @@ def test_ctrl_c_with_workers_keeps_a_prefix():
     runs = simulate(small(block=10, cls=Slow), 2000, seed=5, workers=2, progress=False)
     assert 0 < len(runs) < 2000
     assert torch.equal(runs.x, simulate(small(block=10), len(runs), seed=5, progress=False).x)
+
+
+INTERRUPTED = """
+import sys, time
+import implicit_infer as ii
+from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
+
+class Slow(GaussianLinear):
+    block = 10
+    def _simulate(self, theta, stream):
+        time.sleep(0.01)
+        return super()._simulate(theta, stream)
+
+for workers in (1, 2):
+    ii.simulate(Slow(2), 40, seed=5, workers=workers, progress=False)  # so that the workers are up
+    print("go", flush=True)
+    store = f"{sys.argv[1]}/{workers}.zarr"
+    print(len(ii.simulate(Slow(2), 100_000, seed=5, workers=workers, store=store, progress=False)), flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups to interrupt")
+def test_ctrl_c_on_a_terminal_keeps_everything_with_and_without_workers(tmp_path):
+    """A terminal interrupts all processes of a group; the parent alone decides, and says nothing but how far it is."""
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        for workers in (1, 2):
+            assert process.stdout.readline() == "go\n"
+            while not list((tmp_path / f"{workers}.zarr" / "rows" / "c").glob("5*")):
+                time.sleep(0.02)
+                assert process.poll() is None
+            os.killpg(process.pid, signal.SIGINT)
+            kept = int(process.stdout.readline())
+            runs = open_runs(tmp_path / f"{workers}.zarr").in_memory()
+            assert 50 <= kept <= len(runs) < 100_000
+            assert torch.equal(runs.x, simulate(small(block=10), len(runs), seed=5, progress=False).x)
+        assert process.wait() == 0
+        said = process.stderr.read().splitlines()
+    assert len(said) == 4, said
+    for asked, stopped in (said[:2], said[2:]):
+        assert "press Ctrl-C again" in asked
+        assert re.fullmatch(r"gaussian-linear: stopped after \d+ of 100000 simulations", stopped)
+
+
+def test_the_bar_shows_the_rate_and_the_time_left(monkeypatch, capfd):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what is no terminal is shown the end only
+    monkeypatch.setenv("COLUMNS", "80")
+
+    class Slow(GaussianLinear):
+        def _simulate(self, theta, stream):
+            time.sleep(0.15)
+            return super()._simulate(theta, stream)
+
+    simulate(small(cls=Slow), 800, seed=5)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capfd.readouterr().err)
+    assert re.search(r"simulating gaussian-linear \S+ [1-7]00/800 \d\d:\d\d left  \d+(\.\d+)?/s  failed 0", shown), (
+        shown
+    )
+    assert re.search(r"simulating gaussian-linear \S+ 800/800 \d\d:\d\d \d+(\.\d+)?/s  failed 0", shown)
 
 
 def test_runs_in_another_thread():
