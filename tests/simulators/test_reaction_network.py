@@ -331,7 +331,7 @@ def test_what_does_not_fit_is_refused(settings: dict, error: type[Exception], me
         (lambda: GaussianNoise(-1.0), ValueError, r"sd: expected a number in \[0, inf\]; got -1.0"),
         (lambda: BinomialNoise(1.5), ValueError, r"probability: expected a number in \[0, 1\]; got 1.5"),
         (lambda: PoissonNoise(math.nan), ValueError, "scale: expected a number"),
-        (lambda: GaussianNoise([None]), TypeError, "sd: expected numbers or names of parameters; got None"),
+        (lambda: GaussianNoise([True]), TypeError, "sd: expected numbers or names of parameters; got True"),
     ],
 )
 def test_impossible_noise_is_refused(make, error: type[Exception], message: str) -> None:
