@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 
-from implicit_simulators.engines.lanes import JIT, leading_zeros, log, philox, unit_above, unit_below
+import implicit_simulators
+from implicit_simulators.engines.lanes import (
+    JIT,
+    any_exp,
+    any_log,
+    leading_zeros,
+    log,
+    philox,
+    unit_above,
+    unit_below,
+)
 
 
 def words(*values: int) -> list[np.uint64]:
@@ -68,3 +83,130 @@ def test_uniform_numbers_stay_on_their_side_of_the_interval() -> None:
 def test_leading_zeros_are_counted() -> None:
     count = njit(lambda x: leading_zeros(x))
     assert [count(word) for word in words(1, 2**63, 2**32 - 1)] == [63, 0, 32]
+
+
+@njit(**JIT)
+def any_log_all(x, out):
+    for i in range(len(x)):
+        out[i] = any_log(x[i])
+
+
+@njit(**JIT)
+def any_exp_all(x, out):
+    for i in range(len(x)):
+        out[i] = any_exp(x[i])
+
+
+def by(kernel, x) -> np.ndarray:
+    x = np.ascontiguousarray(x, dtype=float).ravel()
+    out = np.empty_like(x)
+    kernel(x, out)
+    return out
+
+
+def assert_same(ours: np.ndarray, theirs: np.ndarray, units: float) -> None:
+    """NaN, infinity and zero in the same places, and the rest within so many units in the last place."""
+    finite = np.isfinite(theirs)
+    np.testing.assert_array_equal(ours[~finite], theirs[~finite])
+    ours, theirs = ours[finite], theirs[finite]
+    assert (np.abs(ours - theirs) <= units * np.spacing(np.abs(theirs))).all()
+
+
+def logarithm(x: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.log(x)
+
+
+def exponential(x: np.ndarray) -> np.ndarray:
+    """As the C library has it; below e**-707, where ours is documented to be so, zero."""
+    with np.errstate(all="ignore"):
+        return np.where(x < -707, 0.0, np.exp(x))
+
+
+EDGES = [0.0, -0.0, 5e-324, 1e-310, 2.2250738585072009e-308, 2.2250738585072014e-308, 1.0, 1.7976931348623157e308]
+EDGES += [np.inf, -np.inf, np.nan, -1.0, -5e-324, -1e308]
+
+
+def test_any_log_has_the_special_values_of_the_c_library() -> None:
+    assert_same(by(any_log_all, EDGES), logarithm(np.array(EDGES)), 5)
+
+
+def test_any_exp_has_the_special_values_of_the_c_library() -> None:
+    last = np.log(np.finfo(float).max)  # 709.78: the largest number whose exponential is finite
+    x = np.array([*EDGES, 709.0, 709.7, last, np.nextafter(last, 800), 709.79, 710.0, 711.0, -707.0, -707.1, -745.0])
+    assert np.isfinite(np.exp(last))
+    assert_same(by(any_exp_all, x), exponential(x), 2)
+
+
+def test_any_log_is_right_everywhere() -> None:
+    """To five units, against the C library's, which is right to one.
+
+    Bits drawn at random reach every magnitude, negative numbers, subnormal ones, infinity and NaN.
+    """
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
+    subnormal = rng.integers(1, 2**52, 10_000, dtype=np.uint64) >> rng.integers(0, 50, 10_000, dtype=np.uint64)
+    for words in (bits, bits & np.uint64(2**63 - 1), subnormal):
+        assert_same(by(any_log_all, words.view(float)), logarithm(words.view(float)), 5)
+
+
+def test_any_exp_is_right_everywhere() -> None:
+    rng = np.random.default_rng(1)
+    halves = np.log(2) * (np.arange(-1020, 1024) + 0.5)  # where rounding to a power of two changes its mind
+    x = np.concatenate([rng.uniform(-707, 709.7, 200_000), rng.normal(size=100_000), halves, halves * (1 + 1e-15)])
+    assert_same(by(any_exp_all, x), exponential(x), 2)
+    x = rng.integers(0, 2**64, 100_000, dtype=np.uint64).view(float)
+    assert_same(by(any_exp_all, x), exponential(x), 2)
+
+
+@given(st.floats(allow_subnormal=True))
+def test_logarithm_and_exponential_of_any_number(x: float) -> None:
+    assert_same(by(any_log_all, [x]), logarithm(np.array([x])), 5)
+    assert_same(by(any_exp_all, [x]), exponential(np.array([x])), 2)
+
+
+@given(st.floats(-700, 700))
+def test_the_logarithm_undoes_the_exponential(x: float) -> None:
+    back = by(any_log_all, by(any_exp_all, [x]))[0]
+    assert abs(back - x) <= 6 * np.spacing(max(abs(x), 1.0))
+
+
+def test_rounding_survives_in_a_compiled_loop() -> None:
+    """What ``fastmath=True`` deletes: adding and subtracting 1.5 * 2**52 rounds, and (x - y) + y is not x."""
+
+    @njit(**JIT)
+    def rounded(x, out):
+        for i in range(len(x)):
+            out[i] = (x[i] + 6755399441055744.0) - 6755399441055744.0
+
+    @njit(**JIT)
+    def failed(x, out):
+        for i in range(len(x)):
+            out[i] = 1.0 if x[i] != x[i] else 0.0
+
+    x = np.random.default_rng(0).uniform(-1e6, 1e6, 1000)
+    np.testing.assert_array_equal(by(rounded, x), np.rint(x))
+    np.testing.assert_array_equal(by(failed, [1.0, np.nan, np.inf]), [0, 1, 0])
+    code = any_exp_all.inspect_llvm(any_exp_all.signatures[0])
+    assert "contract" in code
+    assert not re.search(r"= f\w+ [a-z ]*\b(fast|reassoc|nnan|ninf|arcp|afn)\b", code)
+
+
+def test_lane_kernels_are_compiled_with_flags_that_keep_numbers_right() -> None:
+    assert set(JIT["fastmath"]) == {"contract", "nsz"}
+    assert JIT["nogil"]
+    assert JIT["error_model"] == "numpy"
+
+
+def test_nothing_is_compiled_for_openmp_or_with_all_fast_mathematics() -> None:
+    """A process that forks after an OpenMP loop hangs; ``fastmath=True`` reassociates."""
+    root = Path(implicit_simulators.__file__).parents[2]
+    sources = [
+        path
+        for package in ("simulators/implicit_simulators", "estimators/implicit_estimators", "implicit_infer")
+        for path in (root / package).rglob("*.py")
+    ] or list(Path(implicit_simulators.__file__).parent.rglob("*.py"))
+    assert len(sources) > 50
+    bad = re.compile(r"\bprange\b|\bparallel\s*=\s*True|[\"']parallel[\"']\s*:\s*True|fastmath\s*=\s*True")
+    guilty = [path.name for path in sources if bad.search(re.sub(r'"""[\s\S]*?"""|#.*', "", path.read_text()))]
+    assert guilty == []

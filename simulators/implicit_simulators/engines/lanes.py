@@ -70,7 +70,7 @@ def widest_vectors(context: Any) -> Any:
 
 @njit(forceinline=True, **JIT)
 def log(x: float) -> float:
-    r"""Natural logarithm of a positive, normal x to about two units in the last place.
+    r"""Natural logarithm of a positive, normal x to two units in the last place as a rule, and five at most.
 
     .. math:: \log x = e \log 2 + 2\,\mathrm{artanh}(f), \quad x = 2^e m, \quad f = \frac{m - 1}{m + 1}, \quad
         m \in [\sqrt{1/2}, \sqrt 2)
@@ -109,7 +109,7 @@ def any_log(x: float) -> float:
 
 @njit(forceinline=True, **JIT)
 def any_exp(x: float) -> float:
-    r"""Exponential function of any x to about one unit in the last place; infinity, zero and NaN as the C library has.
+    r"""Exponential function of any x to two units in the last place; infinity, zero and NaN as the C library has.
 
     .. math:: e^x = 2^k e^r, \quad k = \mathrm{round}(x / \log 2), \quad |r| \le \tfrac12 \log 2
 
