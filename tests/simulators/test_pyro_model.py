@@ -67,6 +67,20 @@ def careless() -> None:
     pyro.sample("x", dist.Normal(place.mean(), 1.0))
 
 
+def indexing() -> None:
+    """Picks its groups from the first dimension, which is that of rows when they run together."""
+    with pyro.plate("groups", 2):
+        place = pyro.sample("place", dist.Normal(0.0, 1.0))
+    with pyro.plate("people", 5):
+        pyro.sample("x", dist.Normal(place[torch.tensor([0, 0, 1, 1, 1])], 1.0))
+
+
+def noisy() -> None:
+    """Has noise that is no site: rows together would share it."""
+    place = pyro.sample("place", dist.Normal(0.0, 1.0))
+    pyro.sample("x", dist.Normal(place + torch.randn(()), 1.0))
+
+
 def mixture() -> None:
     place = pyro.sample("place", dist.Normal(0.0, 1.0))
     kind = pyro.sample("kind", dist.Bernoulli(0.25))
@@ -209,7 +223,7 @@ def test_nuisance_is_drawn_anew_and_leaves_the_likelihood_unknown() -> None:
     assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 4000)
     assert not hasattr(simulator, "log_likelihood")
     assert not simulator.differentiable
-    with pytest.raises(AttributeError, match="mixture: the likelihood is not known"):
+    with pytest.raises(AttributeError, match="mixture: the likelihood is not known, since"):
         simulator.log_likelihood(torch.zeros(1, 1), x[:1])
 
 
@@ -255,7 +269,13 @@ def test_rows_together_are_the_rows_by_themselves(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"), [(branching, "it raised RuntimeError"), (careless, "at 'x' a row is not")]
+    ("model", "reason"),
+    [
+        (branching, "it raised RuntimeError"),
+        (careless, "at 'x' a row is not"),
+        (indexing, "it raised ValueError: Shape mismatch"),
+        (noisy, "at 'x' a row is not"),
+    ],
 )
 def test_models_that_cannot_run_rows_together_run_row_by_row_and_say_so(
     model: Any, reason: str, caplog: pytest.LogCaptureFixture
@@ -266,11 +286,15 @@ def test_models_that_cannot_run_rows_together_run_row_by_row_and_say_so(
     assert caplog.text.count("the model runs row by row, since it does not run rows at once") == 1
     assert reason in caplog.text
     caplog.clear()
-    theta = torch.tensor([[0.5], [2.0]]).repeat(200, 1)
+    theta = torch.tensor([[0.5], [2.0]]).repeat(200, simulator.dim)
     x = simulator.simulate(theta, seed=0)
-    expected = torch.where(theta > 1, theta, -theta) if model is branching else theta
-    assert abs(float((x - expected).mean())) < 5 / math.sqrt(400)
-    assert abs(float((x - expected).var()) - 1) < 5 * math.sqrt(2 / 400)
+    expected = torch.where(theta[:, :1] > 1, theta[:, :1], -theta[:, :1]) if model is branching else theta[:, :1]
+    variance = 2 if model is noisy else 1
+    assert ((x - expected).mean(0).abs() < 5 * math.sqrt(variance / 400)).all()
+    assert (((x - expected).var(0) / variance - 1).abs() < 5 * math.sqrt(2 / 400)).all()
+    assert x.unique(dim=0).shape[0] > 390
+    assert torch.equal(simulator.simulate(theta[:5], seed=0), x[:5])
+    assert hasattr(simulator, "log_likelihood") == (model is not noisy)
     assert not caplog.records
     with pytest.raises(ValueError, match="vectorised: the model does not run rows at once"):
         PyroSimulator(model, observed=["x"], vectorised=True)

@@ -29,7 +29,8 @@ from implicit_simulators.streams import Stream
 
 logger = logging.getLogger(__name__)
 
-DRAWS_FOR_MEAN = 10_000
+DRAWS_FOR_MEAN = {True: 10_000, False: 1_000}
+"""By whether rows are run at once."""
 
 
 class PyroSimulator(ProgramSimulator):
@@ -158,12 +159,11 @@ class PyroSimulator(ProgramSimulator):
         the prior's support, or x cannot be.
 
         Raises:
-            AttributeError: If it is not known: there is nuisance, or an observed site is deterministic.
+            AttributeError: If it is not known: there is nuisance, or an observed site is deterministic, or the model
+                draws noise beside its sites.
         """
         if not self._program.knows_density:
-            raise AttributeError(
-                f"{self.name}: the likelihood is not known: there is nuisance, or data is deterministic"
-            )
+            raise AttributeError(f"{self.name}: the likelihood is not known, since not all is drawn at observed sites")
         return self._log_likelihood
 
     def _log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
@@ -231,11 +231,11 @@ class ModelPrior(Distribution):
 
     @functools.cached_property
     def mean(self) -> Tensor:
-        """The mean with shape (d,): that of sites whose own does not depend on others, of 10,000 draws for the rest."""
+        """The mean with shape (d,); of 10,000 draws (1,000 row by row) at sites whose own depends on others."""
         means = [latent.mean for latent in self._program.latents]
         if all(mean is not None for mean in means):
             return torch.cat([mean for mean in means if mean is not None])
-        drawn = self._program.sample_latents(DRAWS_FOR_MEAN, 0).mean(0)
+        drawn = self._program.sample_latents(DRAWS_FOR_MEAN[self._program.vectorised], 0).mean(0)
         parts = [drawn[latent.columns] if latent.mean is None else latent.mean for latent in self._program.latents]
         return torch.cat(parts)
 

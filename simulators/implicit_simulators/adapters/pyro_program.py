@@ -91,7 +91,7 @@ class Program:
         self.depth = 1 + max(site.depth for site in first.sites.values())
         self.native = first.sites[self.latents[0].name].value.dtype
         self.data = self._find_data(first)
-        self.knows_density = not self.nuisance and not any(first.sites[name].deterministic for name in self.observed)
+        self.knows_density = not self.nuisance and self._is_told_by_densities(first)
         values = {latent.name: first.sites[latent.name].value for latent in self.latents}
         self._check_order(values, first)
         self.precisions = {dtype for dtype in (torch.float32, torch.float64) if self._runs_in(dtype, values)}
@@ -275,6 +275,17 @@ class Program:
                         "parameters, so that the parameters have no prior of their own"
                     )
 
+    def _is_told_by_densities(self, first: Run) -> bool:
+        """Whether data are drawn at sites only: none is deterministic, and the model has no noise beside its sites."""
+        if any(first.sites[name].deterministic for name in self.observed):
+            return False
+        values = {name: site.value for name, site in first.sites.items() if not site.deterministic}
+        again = self.run(values, TRIALS).sites
+        return all(
+            torch.allclose(again[name].log_prob(None), first.sites[name].log_prob(None), rtol=1e-4, atol=1e-4)
+            for name in self.observed
+        )
+
     def _runs_in(self, dtype: torch.dtype, values: dict[str, Tensor]) -> bool:
         try:
             self.run({name: value.to(dtype) for name, value in values.items()}, 0)
@@ -304,7 +315,7 @@ class Program:
         values = {name: _rows(site.value, n, self._alone[name]) for name, site in together.items()}
         for i in range(n):
             given = {name: value[i] for name, value in values.items() if not together[name].deterministic}
-            alone = self.run(given, 0).sites
+            alone = self.run(given, 1 + i).sites  # other noise, should the model have any beside its sites
             if alone.keys() != together.keys():
                 return "its sites are others"
             for name, site in alone.items():
