@@ -69,10 +69,11 @@ def chain_binomial(
 
 @lru_cache(maxsize=1)
 def _kernel() -> Any:
-    """The compiled loop for any number of stages; numba is imported, and compiles, at the first call."""
+    """The loop for any number of stages; numba is imported, and compiles or finds it on disk, at the first call."""
     from numba import njit
 
     from implicit_simulators.engines.counts import binomial
+    from implicit_simulators.engines.kernel_cache import CachedKernel
     from implicit_simulators.engines.lanes import JIT
 
     @njit(**JIT)
@@ -99,4 +100,4 @@ def _kernel() -> Any:
                     states[number, place, j] = x[j] if legal else np.nan
         return
 
-    return run
+    return CachedKernel(run, ("chain",), "the chain binomial")

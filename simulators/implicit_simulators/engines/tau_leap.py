@@ -187,9 +187,9 @@ class TauLeap:
     @cached_property
     def _compiled(self) -> tuple[Any, Any]:
         """The network's rates and the loop; the loop, which all networks share, compiles at the first of all calls."""
-        from implicit_simulators.engines.tau_leap_kernel import compile_loop, compile_rates
+        from implicit_simulators.engines.tau_leap_kernel import compile_rates, loop
 
-        return compile_rates(self.propensities, self.species, self.parameters, self.reactions), compile_loop()
+        return compile_rates(self.propensities, self.species, self.parameters, self.reactions), loop()
 
 
 def _highest_orders(reactants: tuple[tuple[int, ...], ...] | None, species: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The compiled loop of tau-leaping: one row after another, as branches decide what each step is.
 
-The loop is compiled once and calls a network's rates through a pointer: a network then costs a tenth of a second to
-compile, not three, and the call is cheap beside the Poisson numbers of a leap.
+The loop is compiled once, kept on disk, and calls a network's rates through a pointer: a network then costs a tenth of
+a second to compile, not three, and the call is cheap beside the Poisson numbers of a leap.
 
 Importing this module imports numba.
 """
@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
+from numba.core.types.function_type import CompileResultWAP
 
 from implicit_simulators.engines.counts import poisson
+from implicit_simulators.engines.kernel_cache import CachedKernel
 from implicit_simulators.engines.lanes import JIT, log, philox, unit_above, unit_below
 
 EXACT_EVENTS = 100
@@ -35,7 +37,8 @@ def compile_rates(propensities: Callable[..., tuple[float, ...]], species: int, 
     source += [f"    h[{r}] = result[{r}]" for r in range(reactions)]
     namespace: dict[str, Any] = {"propensities": njit(**JIT)(propensities)}
     exec("\n".join(source), namespace)
-    return njit(_RATES, **JIT)(namespace["rates"])
+    compiled = njit(_RATES, **JIT)(namespace["rates"])
+    return CompileResultWAP(compiled.get_compile_result(_RATES))  # whose type is its signature, the same for all
 
 
 @njit(**JIT)
@@ -200,9 +203,6 @@ def _loop(  # type: ignore[no-untyped-def]  # numba infers these
 
 
 @lru_cache(maxsize=1)
-def compile_loop() -> Any:
-    """The loop for any network, given its compiled rates; compiled at the first call in a process."""
-    table, integers, word = types.float64[:, ::1], types.int64[:, ::1], types.uint64
-    network = (types.FunctionType(_RATES), table, integers, types.float64, types.float64, types.int64)
-    run = (table, table, _VECTOR, word, word, types.int64, types.int64, types.float64[:, :, ::1], types.int64[::1])
-    return njit(types.void(*network, *run), **JIT)(_loop)
+def loop() -> CachedKernel:
+    """The loop for any network, given its compiled rates; compiled, or found on disk, at its first call."""
+    return CachedKernel(njit(**JIT)(_loop), ("leaps",), "tau-leaping")
