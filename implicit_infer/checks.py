@@ -12,7 +12,7 @@ from torch import Tensor
 from implicit_simulators import Simulator, Stream
 
 if TYPE_CHECKING:
-    from implicit_infer.simulate import Runs
+    from implicit_infer.runs import Runs
     from implicit_infer.stored import StoredRuns
 
 
@@ -88,7 +88,7 @@ def check_runs(simulator: Simulator, runs: Any) -> Runs | StoredRuns:
         ValueError: If they have another shape, or the store is of another simulator or other settings.
         TypeError: If they are something else.
     """
-    from implicit_infer.simulate import Runs
+    from implicit_infer.runs import Runs
     from implicit_infer.store import check_identity
     from implicit_infer.stored import StoredRuns, open_runs
 

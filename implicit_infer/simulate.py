@@ -9,82 +9,24 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_infer.blocks import NOT_FINITE, Block, not_finite
+from implicit_infer.blocks import NOT_FINITE, Block
 from implicit_infer.executors import check_timeout, check_workers, run_blocks
 from implicit_infer.progress import track
+from implicit_infer.runs import Runs
+from implicit_infer.store import Store
+from implicit_infer.stored import StoredRuns, open_runs
 from implicit_simulators import Seed, Simulator, resolve_seed
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from implicit_infer.store import Store
-    from implicit_infer.stored import StoredRuns
 
 logger = logging.getLogger(__name__)
 
 HOPELESS = 100
 """Simulations after which a simulator that has only raised is taken to be broken."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    r"""Simulations from the prior, in order.
-
-    Attributes:
-        theta: Parameters, with shape (n, d).
-        x: Simulations, with shape (n, \*event_shape); rows that failed hold NaN or infinity.
-        seed: The seed they were made with.
-        errors: Why, for each row that failed, as far as it is known.
-        parameter_names: The d names of theta's columns; theta_1, theta_2, ... where they are not known.
-    """
-
-    theta: Tensor
-    x: Tensor
-    seed: int
-    errors: Mapping[int, str] = field(default_factory=dict)
-    parameter_names: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.theta)
-
-    @property
-    def failed(self) -> Tensor:
-        """Which rows are not finite, with shape (n,) and dtype bool."""
-        return not_finite(self.x)
-
-    @property
-    def failures(self) -> dict[int, str]:
-        """Every failed row and why: what it raised, how long it took, or that it returned NaN or infinity."""
-        rows: list[int] = self.failed.nonzero()[:, 0].tolist()
-        return {row: self.errors.get(row, NOT_FINITE) for row in rows}
-
-    def failure_table(self) -> pd.DataFrame:
-        """The failed rows with their parameters and the reason: a column for each parameter, and ``reason``."""
-        failures = self.failures
-        return failure_table(failures, self.theta[list(failures)], self.parameter_names)
-
-    def first(self, n: int) -> Runs:
-        """The first ``n`` rows.
-
-        Raises:
-            ValueError: If there are fewer.
-        """
-        if n > len(self):
-            raise ValueError(f"n: the bank holds {len(self)} simulations; {n} were asked for")
-        errors = {row: reason for row, reason in self.errors.items() if row < n}
-        return Runs(self.theta[:n], self.x[:n], self.seed, errors, self.parameter_names)
-
-    def valid(self) -> tuple[Tensor, Tensor]:
-        """Theta and x of the rows that did not fail."""
-        keep = ~self.failed
-        return self.theta[keep], self.x[keep]
 
 
 @overload
@@ -182,15 +124,11 @@ def simulate(
         rows = _Rows(simulator, n, keep=True)
         _simulate(simulator, rows, resolve_seed(seed), how, progress, None)
         return rows.runs()
-    from implicit_infer.store import Store
-
     with Store(store, simulator, seed) as kept:
         rows = _Rows(simulator, n, keep=memory)
         _simulate(simulator, rows, kept.seed, how, progress, kept)
     if memory:
         return rows.runs()
-    from implicit_infer.stored import open_runs
-
     stored = open_runs(store).first(rows.whole())
     rows.tell(stored.failures, len(stored))
     return stored
@@ -297,16 +235,6 @@ class _Rows:
                 "%s: %d of %d simulations failed (%.3g %%) and are NaN or infinite, as runs.failures tells; row %d: %s",
                 *(self.simulator.name, len(failures), n, 100 * len(failures) / n, row, reason),
             )
-
-
-def failure_table(failures: Mapping[int, str], theta: Tensor, names: tuple[str, ...]) -> pd.DataFrame:
-    """A frame of failed rows: their parameters, and why; the index is the row."""
-    import pandas as pd
-
-    columns = list(names) or [f"theta_{i + 1}" for i in range(theta.shape[1])]
-    table = pd.DataFrame(theta.numpy(), index=pd.Index(list(failures), name="simulation"), columns=columns)
-    table["reason"] = pd.Series(list(failures.values()), index=table.index, dtype=object)
-    return table
 
 
 def check_simulator(simulator: Any) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from implicit_infer.blocks import not_finite
-from implicit_infer.simulate import Runs, failure_table
+from implicit_infer.runs import Runs, failure_table
 from implicit_infer.store import open_store
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def open_runs(path: str | os.PathLike[str], *, window: int = WINDOW) -> StoredRu
 
 
 class StoredRuns:
-    r"""Simulations in a store, in order, as :class:`implicit_infer.simulate.Runs` shows them, read when asked for.
+    r"""Simulations in a store, in order, as :class:`implicit_infer.runs.Runs` shows them, read when asked for.
 
     ``runs.theta[i]`` and ``runs.x[i:j]`` read what they show and no more. Made by ``open_runs`` and by
     ``ii.simulate(..., memory=False)``.

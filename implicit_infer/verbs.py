@@ -16,7 +16,7 @@ from implicit_simulators import Seed, Simulator, resolve_seed
 if TYPE_CHECKING:
     from implicit_estimators.ratio.base import RatioEstimator
     from implicit_infer.compare.comparison import Comparison
-    from implicit_infer.simulate import Runs
+    from implicit_infer.runs import Runs
     from implicit_infer.stored import StoredRuns
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from implicit_infer.abc.distances import Distance
-from implicit_infer.simulate import Runs
+from implicit_infer.runs import Runs
 from implicit_infer.stored import StoredRuns
 from implicit_simulators import Simulator
 

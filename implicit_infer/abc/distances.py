@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from implicit_infer.simulate import not_finite
+from implicit_infer.blocks import not_finite
 from implicit_simulators import Simulator
 
 Measure = Callable[[Tensor, Tensor], Tensor]

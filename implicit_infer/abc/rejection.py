@@ -28,7 +28,7 @@ from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.posterior import ParticlePosterior
 from implicit_infer.abc.space import UnconstrainedPrior
 from implicit_infer.posteriors.method import Method, Question
-from implicit_infer.simulate import Runs
+from implicit_infer.runs import Runs
 from implicit_infer.stored import StoredRuns
 
 

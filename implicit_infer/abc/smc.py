@@ -36,7 +36,8 @@ from implicit_infer.abc.space import UnconstrainedPrior
 from implicit_infer.executors import run_blocks
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.progress import Bar, track
-from implicit_infer.simulate import Runs, simulate
+from implicit_infer.runs import Runs
+from implicit_infer.simulate import simulate
 from implicit_infer.stored import StoredRuns
 from implicit_simulators import Stream
 

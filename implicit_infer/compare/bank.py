@@ -15,7 +15,8 @@ from implicit_infer.compare.folder import Folder, read_json, write_json
 from implicit_infer.compare.plan import Plan
 from implicit_infer.compare.run import Bank
 from implicit_infer.compare.watch import Watch
-from implicit_infer.simulate import Runs, simulate
+from implicit_infer.runs import Runs
+from implicit_infer.simulate import simulate
 
 
 def make(folder: Folder, plan: Plan, repeat: int, workers: int, watch: Watch) -> None:

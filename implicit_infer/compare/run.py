@@ -27,7 +27,7 @@ from implicit_infer.draws import write_draws
 from implicit_infer.executors import run_blocks
 from implicit_infer.posteriors.method import Question
 from implicit_infer.posteriors.reference import reference_posterior
-from implicit_infer.simulate import Runs
+from implicit_infer.runs import Runs
 
 REFERENCE_DRAWS = 2000
 """Draws of the reference, of which as many as a method's are scored: those of a chain are not independent."""

@@ -31,9 +31,10 @@ import torch
 from torch import Tensor
 
 from implicit_infer.abc.distances import inverse, robust_scale
+from implicit_infer.blocks import not_finite
 from implicit_infer.executors import run_blocks
 from implicit_infer.posteriors.base import Posterior
-from implicit_infer.simulate import check_count, not_finite
+from implicit_infer.simulate import check_count
 from implicit_simulators import Seed, Simulator, resolve_seed
 from implicit_simulators.base import as_tensor
 

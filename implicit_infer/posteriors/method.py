@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from implicit_infer.posteriors.base import Posterior
-from implicit_infer.simulate import Runs, simulate
+from implicit_infer.runs import Runs
+from implicit_infer.simulate import simulate
 from implicit_infer.stored import StoredRuns
 from implicit_simulators import Simulator
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from implicit_estimators.networks.sources import Windowed
 from implicit_infer.posteriors.coordinates import Coordinates
-from implicit_infer.simulate import Runs
+from implicit_infer.runs import Runs
 from implicit_infer.stored import StoredRuns
 from implicit_simulators import Simulator
 

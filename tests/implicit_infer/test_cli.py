@@ -13,6 +13,8 @@ import torch
 
 from implicit_infer import cli
 from implicit_infer.draws import read_draws
+from implicit_infer.stored import open_runs
+from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 
 
 def run(monkeypatch, *arguments):
@@ -130,6 +132,34 @@ def test_simulate_writes_a_store_and_resumes_it(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, *command) == 0
     assert {path: path.stat().st_mtime_ns for path in store.rglob("c/*")} == before
     assert run(monkeypatch, *command[:-3], "--seed", 4, "-q") == 2
+
+
+class Fragile(GaussianLinear):
+    def _simulate(self, theta, stream):
+        x = super()._simulate(theta, stream)
+        x[theta[:, 0] > 0.5] = float("nan")
+        if (theta[:, 0] < -0.5).any():
+            raise ArithmeticError("diverged")
+        return x
+
+
+def test_simulate_tells_why_simulations_failed(monkeypatch, capsys, caplog, tmp_path):
+    monkeypatch.setattr(cli, "_simulator", lambda name, settings: Fragile(dim=2))
+    command = ["simulate", "fragile", "--n", 100, "--out", tmp_path / "runs.zarr", "-q"]
+    assert run(monkeypatch, *command) == 0
+    said = capsys.readouterr().out.splitlines()
+    failures = open_runs(tmp_path / "runs.zarr").failures
+    assert len(said) == 5
+    assert said[0].endswith(f", of which {len(failures)} failed")
+    assert sorted(line.split(maxsplit=1)[1] for line in said[1::2]) == [
+        "ArithmeticError: diverged",
+        "returned NaN or infinity",
+    ]
+    assert sum(int(line.split()[0]) for line in said[1::2]) == len(failures)
+    assert re.fullmatch(r" +such as simulation \d+ with theta_1=\S+, theta_2=\S+", said[2])
+    assert caplog.text == ""
+    assert run(monkeypatch, *command, "--timeout", 0) == 2
+    assert "timeout: expected a positive number of seconds; got 0.0" in capsys.readouterr().err
 
 
 def test_infer_prints_a_summary_and_writes_draws(monkeypatch, capsys, tmp_path, observed):

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from implicit_infer.progress import listening
-from implicit_infer.simulate import Runs, simulate
+from implicit_infer.runs import Runs
+from implicit_infer.simulate import simulate
 from implicit_infer.stored import open_runs
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 

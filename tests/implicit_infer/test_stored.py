@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import implicit_infer as ii
-from implicit_infer.simulate import Runs
+from implicit_infer.runs import Runs
 from implicit_infer.stored import StoredRuns, open_runs
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 
