@@ -5,7 +5,7 @@ X predators and Y prey, four reactions:
 .. math:: (X, Y) \to \begin{cases} (X + 1, Y) & \theta_1 X Y \\ (X - 1, Y) & \theta_2 X \\
     (X, Y + 1) & \theta_3 Y \\ (X, Y - 1) & \theta_4 X Y \end{cases}
 
-from 50 predators and 100 prey, seen every 0.2 units of time for 30. Predators die out in about a quarter of the
+from 50 predators and 100 prey, seen every 0.2 units of time for 30. Predators die out in about three in ten
 trajectories at the usual parameters, and then the prey grow without bound.
 
 References:
