@@ -60,7 +60,9 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED) ## Run every benchmarks/bench_*.py
+bench: $(INSTALLED) ## Run the engines beside their peers, then every benchmarks/bench_*.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_engines.py
 	$(PYTEST) benchmarks -o python_files='bench_*.py' --benchmark-only \
 		--benchmark-group-by=func --benchmark-columns=min,median,max,rounds
 
