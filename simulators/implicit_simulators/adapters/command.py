@@ -5,13 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
-import hashlib
 import json
 import math
 import os
 import queue
-import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +22,7 @@ from implicit_simulators.adapters.printed import READERS, UnreadableError
 from implicit_simulators.adapters.prior import as_prior
 from implicit_simulators.adapters.process import Kept, Once, Outcome, interrupted_together
 from implicit_simulators.adapters.program import ProgramSimulator, event_shape_of, parameter_names_of
+from implicit_simulators.adapters.template import Template, digests_of, find_program
 from implicit_simulators.failures import one_row
 from implicit_simulators.streams import Stream
 
@@ -33,8 +31,6 @@ TRIALS = 5
 SEEDS = 2**31
 """Seeds are below this, so that a signed int of C holds them."""
 
-PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}|\{(\w+)(?::([^{}]*))?\}")
-DIGITS = 16
 LAST_LINES = 3
 
 
@@ -123,13 +119,16 @@ class CommandSimulator(ProgramSimulator):
         self._begin(summarize)
         self.prior = as_prior(prior)
         self.parameter_names = parameter_names_of(parameter_names, self.prior.event_shape[0])
-        self.command = _command(command)
+        self._template = Template(command, self.parameter_names)
         if output not in READERS:
             raise ValueError(f"output: expected one of {', '.join(READERS)}; got {output!r}")
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}; got {protocol!r}")
         if protocol == "lines" and output != "json":
             raise ValueError(f'output: protocol="lines" answers in JSON; got {output!r}')
+        if protocol == "lines" and self._template.places:
+            place = min(self._template.places)
+            raise ValueError(f'command: protocol="lines" gives parameters on standard input; {{{place}}} has no value')
         if isinstance(jobs, bool) or not isinstance(jobs, int):
             raise TypeError(f"jobs: expected a positive int; got {type(jobs).__name__}")
         if jobs < 1:
@@ -141,40 +140,14 @@ class CommandSimulator(ProgramSimulator):
         self.cwd = None if cwd is None else os.path.abspath(cwd)
         if self.cwd is not None and not os.path.isdir(self.cwd):
             raise ValueError(f"cwd: expected a folder; got {self.cwd!r}")
-        self._placeholders = self._check_placeholders()
-        self._program = _find(self.command[0], self.cwd, self.environment)
-        self.digests = _digests(self.command, self._program, self.cwd)
-        self.name = str(name or Path(self.command[0]).stem)
+        self._program = find_program(self._template.words[0], self.cwd, self.environment)
+        self.digests = digests_of(self._template.words, self._program, self.cwd)
+        self.name = str(name or Path(self._template.words[0]).stem)
         if event_shape is not None:
             self.event_shape = event_shape_of(event_shape)
         else:
             self.event_shape = self._try()
         self._take_data(observed)
-
-    def _check_placeholders(self) -> frozenset[str]:
-        known = (*self.parameter_names, "seed", "output")
-        for reserved in ("seed", "output"):
-            if reserved in self.parameter_names:
-                raise ValueError(f"parameter_names: {reserved!r} has a meaning of its own in a command")
-        found = set()
-        for match in (match for word in self.command for match in PLACEHOLDER.finditer(word) if match[2]):
-            if match[2] not in known:
-                raise ValueError(
-                    f"command: {match[0]} is none of {', '.join(known)}; write {{{{{match[2]}}}}} for the text itself"
-                )
-            try:
-                format("path" if match[2] == "output" else 1 if match[2] == "seed" else 1.0, match[3] or "")
-            except ValueError as error:
-                raise ValueError(f"command: {match[0]} has no legal format: {error}") from None
-            found.add(match[2])
-        missing = [name for name in self.parameter_names if name not in found]
-        if self.protocol == "lines" and found:
-            raise ValueError(
-                f'command: protocol="lines" gives parameters on standard input; {{{min(found)}}} has no value'
-            )
-        if missing and len(missing) < self.dim:
-            raise ValueError(f"command: {{{missing[0]}}} is missing, which other parameters have")
-        return frozenset(found)
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
         theta = theta.detach()
@@ -203,7 +176,7 @@ class CommandSimulator(ProgramSimulator):
         runners: list[Once | Kept] = [
             Once(self.cwd, environment, self.timeout)
             if self.protocol == "run"
-            else Kept([self._program, *self._words({})[1:]], self.cwd, environment, self.timeout)
+            else Kept([self._program, *self._template.fill({})[1:]], self.cwd, environment, self.timeout)
             for _ in range(jobs)
         ]
         with tempfile.TemporaryDirectory() as folder, interrupted_together(runners):
@@ -238,27 +211,16 @@ class CommandSimulator(ProgramSimulator):
             if not outcome.problem and not _is_json(outcome.output):
                 runner.restart()  # it no longer answers line by line
             return outcome
-        by_arguments = bool(self._placeholders & set(self.parameter_names))
-        words = self._words({**values, "seed": seed, "output": str(file)})
+        by_arguments = bool(self._template.places & set(self.parameter_names))
+        words = self._template.fill({**values, "seed": seed, "output": str(file)})
         outcome = runner.run([self._program, *words[1:]], None if by_arguments else line)
-        if "output" in self._placeholders and not outcome.problem:
+        if "output" in self._template.places and not outcome.problem:
             try:
                 outcome = outcome._replace(output=file.read_text(encoding="utf-8", errors="replace"))
                 file.unlink()
             except OSError as error:
                 outcome = outcome._replace(problem=f"it left no file: {error.strerror}")
         return outcome
-
-    def _words(self, values: dict[str, float | int | str]) -> list[str]:
-        """The command with values in their places."""
-
-        def value(match: re.Match[str]) -> str:
-            if match[1]:
-                return f"{{{match[1]}}}"
-            given = values[match[2]]
-            return format(given, match[3]) if match[3] else repr(given) if isinstance(given, float) else str(given)
-
-        return [PLACEHOLDER.sub(value, word) for word in self.command]
 
     def _read(self, outcome: Outcome, shape: torch.Size | None) -> np.ndarray:
         r"""The numbers of one run, with shape ``event_shape`` (any, if that is not known yet)."""
@@ -290,7 +252,7 @@ class CommandSimulator(ProgramSimulator):
     def settings(self) -> dict[str, Any]:
         """The command, digests of the files in it, and how it is spoken to."""
         return {
-            "command": list(self.command),
+            "command": list(self._template.words),
             "digests": dict(self.digests),
             "environment": dict(self.environment),
             "output": self.output,
@@ -324,20 +286,6 @@ def _threads(jobs: int, runners: Sequence[Once | Kept]) -> Iterator[concurrent.f
         pool.shutdown(cancel_futures=True)
 
 
-def _command(command: Any) -> list[str]:
-    if isinstance(command, (str, bytes, os.PathLike)) or not isinstance(command, Sequence):
-        raise TypeError(
-            f"command: expected a list, the program and its arguments (no shell reads them); got {command!r}"
-        )
-    words = [os.fspath(word) if isinstance(word, os.PathLike) else word for word in command]
-    for word in words:
-        if not isinstance(word, str):
-            raise TypeError(f"command: expected strings; got {word!r}")
-    if not words:
-        raise ValueError("command: expected the program and its arguments; got an empty list")
-    return words
-
-
 def _environment(environment: Any) -> dict[str, str]:
     if environment is None:
         return {}
@@ -346,31 +294,6 @@ def _environment(environment: Any) -> dict[str, str]:
     ):
         raise TypeError(f"environment: expected strings by strings; got {environment!r}")
     return dict(environment)
-
-
-def _find(program: str, cwd: str | None, environment: Mapping[str, str]) -> str:
-    """The program's whole path: found as a shell would, relative ones from ``cwd``."""
-    if os.path.dirname(program):
-        path = os.path.abspath(os.path.join(cwd or "", program))
-        found = shutil.which(path)
-    else:
-        found = shutil.which(program, path=environment.get("PATH"))
-    if found is None:
-        raise ValueError(f"command: expected a program that can be run; {program!r} is not found")
-    return found
-
-
-def _digests(command: Sequence[str], program: str, cwd: str | None) -> dict[str, str]:
-    """The content of the program and of arguments that are files, by how they are named in the command."""
-    files = {command[0]: Path(program)}
-    files.update({word: Path(cwd or "", word) for word in command[1:] if "\0" not in word and len(word) < 4096})
-    digests = {}
-    for word, path in files.items():
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                with path.open("rb") as file:
-                    digests[word] = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
-    return digests
 
 
 def _is_json(text: str) -> bool:
