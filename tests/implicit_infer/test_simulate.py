@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -191,7 +192,20 @@ for workers in (1, 2):
     print("go", flush=True)
     store = f"{sys.argv[1]}/{workers}.zarr"
     print(len(ii.simulate(Slow(2), 100_000, seed=5, workers=workers, store=store, progress=False)), flush=True)
+
+from implicit_infer import processes
+print(*[worker.process.pid for worker in processes._idle], flush=True)
+time.sleep(600)
 """
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups to interrupt")
@@ -211,8 +225,14 @@ def test_ctrl_c_on_a_terminal_keeps_everything_with_and_without_workers(tmp_path
             runs = open_runs(tmp_path / f"{workers}.zarr").in_memory()
             assert 50 <= kept <= len(runs) < 100_000
             assert torch.equal(runs.x, simulate(small(block=10), len(runs), seed=5, progress=False).x)
-        assert process.wait() == 0
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(workers) == 2
+        process.kill()  # as a full memory would
         said = process.stderr.read().splitlines()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in workers):
+        assert time.monotonic() < deadline, "workers have outlived their parent"
+        time.sleep(0.05)
     assert len(said) == 4, said
     for asked, stopped in (said[:2], said[2:]):
         assert "press Ctrl-C again" in asked
