@@ -1,8 +1,8 @@
 """The compiled engines beside what else does the same work: C, numba, NumPy, torch and gillespy2, in turns, in one run.
 
 ``python benchmarks/bench_engines.py`` prints a table for each model: median CPU time of a unit of work (an event, a
-step, a draw), the range over rounds, and the median of the ratios to the first line, which are what carries over to another
-machine.
+step, a draw), the range over rounds, and the median of the ratios to the first line, which are what carries over to
+another machine.
 """
 
 from __future__ import annotations
