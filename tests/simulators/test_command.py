@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -333,6 +334,19 @@ def test_a_process_that_fails_a_row_is_started_again() -> None:
         7: "it printed no JSON (Expecting value at 0): 'Warning: slow'; stderr: at 0.62",
     }
     assert simulator.failures[1].status == 5
+
+
+def test_an_answer_too_many_is_not_taken_for_the_next_row() -> None:
+    script = "while read line; do printf '[1]\\n[2]\\n'; sleep 0.05; done"
+    simulator = CommandSimulator(["sh", "-c", script], PRIOR, protocol="lines")
+
+    class Slow:  # what is said too much may come late
+        def row(self, row: int) -> Any:
+            time.sleep(0.1)
+            return contextlib.nullcontext()
+
+    with watching(Slow()):
+        assert simulator.simulate(THETA, seed=0).tolist() == [[1]] * 4
 
 
 def test_a_server_that_ends_after_each_row_still_serves() -> None:

@@ -97,6 +97,8 @@ class Kept:
 
     def run(self, line: str) -> Outcome:
         """The program's answer to ``line``."""
+        if not self._answers.empty():
+            self._drop()  # it has said more than was asked: what comes next would be taken for another row's
         try:
             process = self._running()
         except OSError as error:
