@@ -88,7 +88,7 @@ def test_uniform_and_exponential_numbers_stay_inside_their_intervals() -> None:
 
 
 def test_normal_numbers_are_box_and_muller_in_single_precision() -> None:
-    """The radius from one word, within the rounding of u to 24 bits; two bits of the other are the quarter, thirty t."""
+    """The radius is from one word, of 24 bits; of the other, two bits are the quarter and thirty the place in it."""
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, 2**32, (2, 100_000), dtype=np.uint32)
     a, b, u, _ = made(first, second)

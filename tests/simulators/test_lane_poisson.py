@@ -72,7 +72,7 @@ def test_counts_have_their_law(mean: float) -> None:
 
 @pytest.mark.parametrize("mean", [1e6, 1e9, 1e12])
 def test_large_counts_have_their_law(mean: float) -> None:
-    """As good as continuous; for the largest the normal law, from which theirs differs by less than the test can see."""
+    """As good as continuous; the largest against the normal law, from which theirs differs too little to be seen."""
     counts = poisson(np.full((1000, 30), mean), key=4).ravel()
     assert (counts == np.rint(counts)).all()
     law = scipy.stats.poisson(mean) if mean < 1e8 else scipy.stats.norm(mean, math.sqrt(mean))

@@ -10,12 +10,14 @@ import numpy as np
 
 
 def matrix(value: Any, name: str, columns: int, rows: int | None = None) -> np.ndarray:
-    """``value`` as a contiguous float64 array with shape (n, columns).
+    """``value`` as a contiguous float64 array with shape (n, columns), one that may be written to.
+
+    numba compiles a kernel anew for an array that is read-only.
 
     Raises:
         ValueError: If it has another shape.
     """
-    value = np.ascontiguousarray(value, dtype=np.float64)
+    value = np.require(value, np.float64, ("C", "W", "A"))
     if value.ndim != 2 or value.shape[1] != columns or (rows is not None and len(value) != rows):
         n = "n" if rows is None else str(rows)
         raise ValueError(f"{name}: expected shape ({n}, {columns}); got {value.shape}")

@@ -129,6 +129,7 @@ class StepProcess:
     ) -> None:
         self.step, self.states, self.noise, self.emit = step, states, noise, emit
         self.emission_noise, self.counts, self.vectorised = emission_noise, counts, vectorised
+        self._made_from = (step, states, noise, emit, emission_noise, counts, record, vectorised)
         self._refusal = ""
         self.parameters = _arguments(step, "step") - states - len(noise)
         if self.parameters < 0:
@@ -219,8 +220,7 @@ class StepProcess:
 
     def __reduce__(self) -> Any:
         """Travel to other processes as what it was made from; they load the compiled code from disk."""
-        made = (self.step, self.states, self.noise, self.emit, self.emission_noise, self.counts)
-        return _process, (*made, self.recorded if self.emit is None else None, self.vectorised)
+        return _process, self._made_from
 
     def prepare(self, dtype: Any = np.float32) -> float:
         """Compile it, or load it from disk, now rather than at the first call; the seconds that took."""
