@@ -152,6 +152,9 @@ class LotkaVolterra(Simulator):
         times = torch.arange(len(YEARS), dtype=torch.float64)
         return euler_maruyama(drift, diffusion, theta[:, 4:6], times, self.substeps, generator).clamp_min(0)
 
+    def _engine(self) -> Any:
+        return _jump_engine() if self.dynamics == "jump" else _leap_engine(self.epsilon)
+
     def _counts(self, theta: Tensor, stream: Stream) -> Tensor:
         """Populations with shape (n, 21, 2), from counts; NaN after ``max_events``."""
         import numpy as np
@@ -160,9 +163,15 @@ class LotkaVolterra(Simulator):
         parameters[:, [1, 3]] /= self.system_size
         initial = np.rint(theta[:, 4:6].detach().cpu().double().numpy() * self.system_size)
         times = np.arange(len(YEARS), dtype=np.float64)
-        engine = _jump_engine() if self.dynamics == "jump" else _leap_engine(self.epsilon)
-        states, _ = engine(parameters, initial, times, stream.key, self.max_events)
+        states, _ = self._engine()(parameters, initial, times, stream.key, self.max_events)
         return torch.as_tensor(states / self.system_size, dtype=theta.dtype).to(theta.device)
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over events or leaps; the seconds that took."""
+        if self.differentiable:
+            return 0.0
+        seconds: float = self._engine().prepare()
+        return seconds
 
     def summarize(self, x: Tensor) -> Tensor:
         r"""Log pelts and an integral-matching fit of the differential equations, with shape (n, 52).

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator
-from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, simulate_network
+from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, prepare_network, simulate_network
 from implicit_simulators.streams import Stream
 
 STOICHIOMETRY = [[1, 0], [-1, 0], [0, 1], [0, -1]]
@@ -115,6 +115,10 @@ class PredatorPrey(Simulator):
             epsilon=self.epsilon,
             max_events=self.max_events,
         )
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over events or leaps; the seconds that took."""
+        return prepare_network(self.dynamics, _rates, STOICHIOMETRY, REACTANTS, self.epsilon)
 
     def summarize(self, x: Tensor) -> Tensor:
         r"""The nine summaries of Papamakarios & Murray (2016), with shape (n, 9).

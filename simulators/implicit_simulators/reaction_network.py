@@ -32,7 +32,7 @@ from implicit_simulators.base import Simulator, as_tensor
 from implicit_simulators.engines.jump import Propensities, jump_process
 from implicit_simulators.engines.langevin import check_columns
 from implicit_simulators.engines.mass_action import mass_action
-from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, simulate_network
+from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, prepare_network, simulate_network
 from implicit_simulators.engines.rows import changes_of, count_arguments, instants
 from implicit_simulators.engines.tau_leap import check_reactants, tau_leap
 from implicit_simulators.measurement import Noise
@@ -219,6 +219,10 @@ class ReactionNetwork(Simulator):
         ]
         initial = torch.stack(columns, 1)
         return torch.where((initial >= 0).all(1, keepdim=True), initial, torch.nan)
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over events or leaps; the seconds that took."""
+        return prepare_network(self.dynamics, self._rates(), self.stoichiometry, self.reactants, self.epsilon)
 
     def summarize(self, x: Tensor) -> Tensor:
         """Summary statistics of ``x``, with shape (n, s): the user's, or x flattened.

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator
-from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, simulate_network
+from implicit_simulators.engines.network import CONTINUOUS, DYNAMICS, prepare_network, simulate_network
 from implicit_simulators.streams import Stream
 
 A, B = 1e5, 2e5
@@ -115,6 +115,10 @@ class Schlogl(Simulator):
             epsilon=self.epsilon,
             max_events=self.max_events,
         )
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over events or leaps; the seconds that took."""
+        return prepare_network(self.dynamics, _rates, STOICHIOMETRY, REACTANTS, self.epsilon)
 
     def stationary_distribution(self, theta: Any, highest: int = 3000) -> Tensor:
         r"""The law of the count after a long time, cut off above ``highest``.

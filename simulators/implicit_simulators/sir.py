@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.distributions import LogNormal
 
 from implicit_simulators.base import Simulator
-from implicit_simulators.engines.chain_binomial import chain_binomial
+from implicit_simulators.engines.chain_binomial import chain_binomial, prepare_chain
 from implicit_simulators.engines.jump import Propensities
-from implicit_simulators.engines.network import simulate_network
+from implicit_simulators.engines.network import prepare_network, simulate_network
 from implicit_simulators.priors import Product
 from implicit_simulators.streams import Stream
 
@@ -141,6 +141,13 @@ class SIREpidemic(Simulator):
             # nobody moves on twice: a process ends by itself before this, and leaps are fewer by far
             max_events=k * self.population + self.days + 1,
         )
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over events, leaps or steps; the seconds that took."""
+        if self.dynamics == "chain-binomial":
+            return prepare_chain()
+        network = (self._propensities, self._stoichiometry, self._reactants)
+        return prepare_network(self.dynamics, *network, self.epsilon)
 
     def final_size_distribution(self, theta: Any) -> Tensor:
         r"""The exact law of how many are ever infected, beside those on day 0, under ``dynamics="jump"``.

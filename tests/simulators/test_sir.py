@@ -177,6 +177,13 @@ def test_negative_rates_are_failed_rows(dynamics: str, theta: list[float]) -> No
     assert torch.isfinite(x[1]).all()
 
 
+@pytest.mark.parametrize("dynamics", ["jump", "tau", "chain-binomial", "ode"])
+def test_compiling_ahead_of_time_is_done_once(dynamics: str) -> None:
+    simulator = SIREpidemic(dynamics)
+    assert simulator.prepare() >= 0
+    assert simulator.prepare() == 0
+
+
 def test_a_row_of_a_chain_belongs_to_its_number() -> None:
     rates, initial = np.tile([4e-4, 0.1], (60, 1)), np.tile([995.0, 5.0], (60, 1))
     whole = chain_binomial(rates, initial, 20, 2, 1.0, key=9)

@@ -170,6 +170,12 @@ def test_a_row_depends_on_its_key_and_number_only(three: TauLeap) -> None:
         assert np.array_equal(np.concatenate(list(halves)), whole)
 
 
+def test_compiling_ahead_of_time_is_done_once() -> None:
+    process = tau_leap(lambda x, a, b: (a, 3 * b * x), STEPS)
+    assert process.prepare() > 0
+    assert process.prepare() == 0
+
+
 def test_recorded_times_may_repeat_and_start_anywhere(three: TauLeap) -> None:
     states, _ = three([[1e-5, 1e-6, 0.5]], [[300.0, 40.0]], [2.0, 2.0, 2.5, 2.5, 9.0], 0)
     assert np.array_equal(states[0, 0], states[0, 1])

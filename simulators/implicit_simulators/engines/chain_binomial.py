@@ -67,6 +67,13 @@ def chain_binomial(
     return states
 
 
+def prepare_chain() -> float:
+    """Compile it, or load it from disk, now rather than at the first call; the seconds that took."""
+    table, word = np.ones((1, 2)), np.uint64(0)
+    seconds: float = _kernel().prepare(table, table, 1, 1.0, word, word, 0, np.ones((1, 2, 2)))
+    return seconds
+
+
 @lru_cache(maxsize=1)
 def _kernel() -> Any:
     """The loop for any number of stages; numba is imported, and compiles or finds it on disk, at the first call."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_simulators.engines.jump import Propensities, jump_process
+from implicit_simulators.engines.jump import JumpProcess, Propensities, jump_process
 from implicit_simulators.engines.langevin import network_paths
-from implicit_simulators.engines.tau_leap import tau_leap
+from implicit_simulators.engines.tau_leap import TauLeap, tau_leap
 from implicit_simulators.streams import Stream
 
 DYNAMICS = ("jump", "tau", "sde", "ode")
@@ -57,12 +57,26 @@ def simulate_network(
     if dynamics in CONTINUOUS:
         generator = None if dynamics == "ode" else stream.torch(parameters.device)
         return network_paths(propensities, stoichiometry, parameters, initial, times, substeps, generator)
-    engine: Any = jump_process(propensities, stoichiometry)
-    if dynamics == "tau":
-        engine = tau_leap(propensities, stoichiometry, reactants, epsilon)
+    prepare_network(dynamics, propensities, stoichiometry, reactants, epsilon)
+    engine = _engine(dynamics, propensities, stoichiometry, reactants, epsilon)
     counts = np.rint(initial.detach().cpu().double().numpy())
+    states, _ = engine(parameters.detach().cpu().double().numpy(), counts, times, stream.key, max_events)
+    states[np.isnan(counts).any(1)] = np.nan
+    return torch.as_tensor(states, dtype=parameters.dtype).to(parameters.device)
+
+
+def prepare_network(
+    dynamics: str, propensities: Propensities, stoichiometry: Any, reactants: Any, epsilon: float
+) -> float:
+    """Compile, or load from disk, what :func:`simulate_network` needs; the seconds that took.
+
+    Raises:
+        TypeError: If numba cannot compile ``propensities``, and has to.
+    """
+    if dynamics in CONTINUOUS:
+        return 0.0
     try:
-        states, _ = engine(parameters.detach().cpu().double().numpy(), counts, times, stream.key, max_events)
+        return _engine(dynamics, propensities, stoichiometry, reactants, epsilon).prepare()
     except Exception as error:
         if not type(error).__module__.startswith("numba."):
             raise
@@ -70,5 +84,11 @@ def simulate_network(
             f"propensities: numba could not compile the function, which dynamics={dynamics!r} needs; it should be "
             f"arithmetic, comparisons and `math` functions: {error}"
         ) from error
-    states[np.isnan(counts).any(1)] = np.nan
-    return torch.as_tensor(states, dtype=parameters.dtype).to(parameters.device)
+
+
+def _engine(
+    dynamics: str, propensities: Propensities, stoichiometry: Any, reactants: Any, epsilon: float
+) -> JumpProcess | TauLeap:
+    if dynamics == "tau":
+        return tau_leap(propensities, stoichiometry, reactants, epsilon)
+    return jump_process(propensities, stoichiometry)
