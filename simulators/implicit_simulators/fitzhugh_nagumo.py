@@ -34,11 +34,9 @@ from torch import Tensor
 from torch.distributions import Independent, Uniform
 
 from implicit_simulators.base import Simulator
-from implicit_simulators.engines.noise import row_normal
+from implicit_simulators.engines.paths import paths
+from implicit_simulators.engines.steps import StepProcess, step_process
 from implicit_simulators.streams import Stream
-
-CHUNK = 500
-"""Records whose noise is drawn at once: that of a whole path would fill hundreds of megabytes."""
 
 SUPPORT, GRID = 5.0, 1000
 """The density in the summaries is that of voltages from -5 to 5, at 1,000 places."""
@@ -75,6 +73,7 @@ class FitzHughNagumo(Simulator):
     name = "fitzhugh-nagumo"
     parameter_names = ("epsilon", "gamma", "beta", "sigma")
     differentiable = True
+    releases_gil = True
     reference_theta = (0.1, 1.5, 0.8, 0.3)
 
     def __init__(self, duration: float = 200.0, interval: float = 0.08, step: float = 0.02) -> None:
@@ -91,28 +90,21 @@ class FitzHughNagumo(Simulator):
         )
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:
-        theta = torch.where((theta > 0).all(1, keepdim=True), theta, torch.nan)
-        solution, root = self._linear(theta)
-        epsilon, beta = theta[:, 0], theta[:, 2]
-        half, whole = (_Rest(epsilon, beta, h) for h in (self.step / 2, self.step))
-        v = u = torch.zeros_like(epsilon)
-        path = []
-        for chunk, start in enumerate(range(0, self.records, CHUNK)):
-            shape = (len(theta), min(CHUNK, self.records - start), self.substeps, 2)
-            generator = Stream.of(stream.key, chunk).torch(theta.device)
-            noise = torch.einsum("nij,ntsj->tsin", root, row_normal(shape, generator, theta.dtype))
-            for steps in noise:
-                v, u = half(v, u)
-                for i, (of_v, of_u) in enumerate(steps):
-                    if i:
-                        v, u = whole(v, u)  # two half steps, one after the other
-                    v, u = (
-                        solution[0, 0] * v + solution[0, 1] * u + of_v,
-                        solution[1, 0] * v + solution[1, 1] * u + of_u,
-                    )
-                v, u = half(v, u)
-                path.append(v)
-        return torch.stack(path, 1)
+        legal = (theta > 0).all(1, keepdim=True)
+        inside = torch.where(legal, theta, theta.new_tensor(self.reference_theta))
+        solution, root = self._linear(inside)
+        decay = torch.exp(-self.step / inside[:, 0])
+        shift = 0.5 * self.step * inside[:, 2]
+        columns = torch.cat(
+            (solution.flatten(0, 1).T, root[:, 0, :1], root[:, 1], torch.stack((decay, 1 - decay, shift), 1)), 1
+        )
+        start, steps = torch.zeros_like(theta[:, :2]), self.records * self.substeps
+        path = paths(_process(), columns, start, steps, stream.key, every=self.substeps)[:, :, 0]
+        return torch.where(legal, path, torch.nan)
+
+    def prepare(self) -> float:
+        """Compile, or load from disk, the loop over steps; the seconds that took."""
+        return _process().prepare()
 
     def _linear(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         r"""What the linear part does in a step: :math:`e^{A h}` (2, 2, n), and the root of its covariance (n, 2, 2).
@@ -152,16 +144,31 @@ class FitzHughNagumo(Simulator):
         return {"duration": self.duration, "interval": self.interval, "step": self.step}
 
 
-class _Rest:
-    """The part of the equations that is not linear, for a time h."""
+def _split(
+    v: float,
+    u: float,
+    vv: float,
+    vu: float,
+    uv: float,
+    uu: float,
+    first: float,
+    across: float,
+    second: float,
+    decay: float,
+    growth: float,
+    shift: float,
+    z1: float,
+    z2: float,
+) -> tuple[float, ...]:
+    """One step, for the compiled loop: half of the rest, the linear part with its noise, the other half."""
+    v = v / math.sqrt(decay + growth * v * v)
+    u = u + shift
+    v, u = vv * v + vu * u + first * z1, uv * v + uu * u + across * z1 + second * z2
+    return v / math.sqrt(decay + growth * v * v), u + shift
 
-    def __init__(self, epsilon: Tensor, beta: Tensor, h: float) -> None:
-        self.decay = torch.exp(-2 * h / epsilon)
-        self.growth = 1 - self.decay
-        self.shift = beta * h
 
-    def __call__(self, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        return v * torch.rsqrt(torch.addcmul(self.decay, self.growth, v * v)), u + self.shift
+def _process() -> StepProcess:
+    return step_process(_split, states=2, noise=("normal", "normal"), record=(0,))
 
 
 def _multiple(name: str, value: float, unit_name: str, unit: float) -> int:
