@@ -219,7 +219,12 @@ def list_names(
     from implicit_infer.catalogue import find
 
     def observations() -> dict[str, str]:
-        return {name: f"for {key}" for key, value in ii.simulators().items() for name in value.observations}
+        users: dict[str, list[str]] = {}
+        for key, value in ii.simulators().items():
+            for name in value.observations:
+                users.setdefault(name, []).append(key)
+        few = {name: keys if len(keys) <= 3 else [*keys[:2], f"{len(keys) - 2} more"] for name, keys in users.items()}
+        return {name: f"for {', '.join(keys)}" for name, keys in few.items()}
 
     lists: dict[str, Any] = {
         "methods": ii.methods,

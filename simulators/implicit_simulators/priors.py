@@ -68,7 +68,8 @@ class TruncatedNormal(Distribution):
         shape = self._extended_shape(torch.Size(sample_shape))
         uniform = torch.rand(shape, dtype=torch.float64, device=self.loc.device).clamp_min(1e-300)
         loc, scale, low = self.loc.double(), self.scale.double(), self.low.double()
-        mass = torch.special.ndtr((loc - low) / scale)  # of the part that is kept
+        # of the part that is kept; torch's ndtr is zero from some eight standard deviations on, log_ndtr is not
+        mass = torch.special.log_ndtr((loc - low) / scale).exp()
         draw = loc - scale * torch.special.ndtri(uniform * mass)
         smallest = torch.nextafter(self.low, torch.full_like(self.low, torch.inf))
         return torch.maximum(draw.to(self.loc.dtype), smallest)
@@ -82,9 +83,9 @@ class TruncatedNormal(Distribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
-        kept = torch.special.ndtr((self.loc - self.low) / self.scale)
-        above = torch.special.ndtr((self.loc - value) / self.scale)
-        return (1 - above / kept).clamp(0, 1)
+        kept = torch.special.log_ndtr((self.loc - self.low) / self.scale)
+        above = torch.special.log_ndtr((self.loc - value) / self.scale)
+        return (-torch.expm1(above - kept)).clamp(0, 1)
 
 
 class Product(Distribution):

@@ -175,3 +175,15 @@ def test_unconstrained_volume_is_that_of_autograd(name: str, seed: int) -> None:
 def test_unconstrained_needs_a_continuous_support(prior: object) -> None:
     with pytest.raises(TypeError, match="prior: expected a distribution with a continuous support"):
         unconstrained(prior)
+
+
+def test_draws_far_in_the_tail_have_its_law():
+    """Twelve standard deviations out the excess over the bound is nearly exponential, of mean 1/12 (1 - 1/144 ...)."""
+    prior = TruncatedNormal(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(12.0))
+    with Stream.of(0).forked():
+        x = prior.sample((20_000,)).double()
+    excess = x - 12
+    hazard = float(TruncatedNormal._hazard(torch.tensor(12.0, dtype=torch.float64)))
+    assert abs(excess.mean() - (hazard - 12)) < 5 * excess.std() / 20_000**0.5 + 1e-6
+    levels = prior.cdf(x.float()).double()
+    assert abs(levels.mean() - 0.5) < 5 * (1 / 12) ** 0.5 / 20_000**0.5 + 1e-4
