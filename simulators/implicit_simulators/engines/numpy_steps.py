@@ -40,11 +40,11 @@ def run_in_numpy(
                 continue
             place = (t + 1 - skip) // every - 1
             values = state if emit is None else emit(*state, *columns, *seen[:, place].T)
-        for i, value in enumerate([values[i] for i in process.recorded]):
-            if process.counts:
-                means = np.broadcast_to(value, n)
-                value = [_count(means[row], (key, first_row + row, place, i)) for row in range(n)]
-            out[:, place, i] = value
+            for i, value in enumerate([values[i] for i in process.recorded]):
+                if process.counts:
+                    means = np.broadcast_to(value, n)
+                    value = [_count(means[row], (key, first_row + row, place, i)) for row in range(n)]
+                out[:, place, i] = value
 
 
 def _count(mean: float, address: tuple[int, ...]) -> float:

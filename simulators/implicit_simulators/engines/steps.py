@@ -317,7 +317,8 @@ def _try(function: Step, name: str, inputs: int, noise: int) -> tuple[Any, ...]:
     """What the function gives for ones, or for the first of a few numbers for which it is defined."""
     for number in (1.0, 0.5, 2.0, 0.0, -1.0, 10.0):
         try:
-            result = function(*[number] * inputs, *[0.5] * noise)
+            with np.errstate(all="ignore"):
+                result = function(*[number] * inputs, *[0.5] * noise)
             break
         except (ArithmeticError, ValueError) as error:  # compiled, these are infinity or NaN
             failure = error
