@@ -73,6 +73,15 @@ def open_store(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> 
     return group, about
 
 
+def finished_rows(group: Any, path: Path) -> np.ndarray:
+    """How many rows of each block are finished, by the entries that were written whole."""
+    torn = [entry for entry in (path / "rows" / "c").glob("*") if not entry.stat().st_size]
+    if not torn:
+        return np.asarray(group["rows"][:])
+    lost = {int(entry.name) for entry in torn}
+    return np.array([0 if block in lost else int(group["rows"][block]) for block in range(group["rows"].shape[0])])
+
+
 class Store:
     """Blocks of one run on disk; use it as a context, ``with Store(path, simulator, seed) as store``.
 

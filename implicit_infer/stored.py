@@ -14,7 +14,7 @@ from torch import Tensor
 
 from implicit_infer.blocks import not_finite
 from implicit_infer.runs import Runs, failure_table
-from implicit_infer.store import open_store
+from implicit_infer.store import finished_rows, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def open_runs(path: str | os.PathLike[str], *, window: int = WINDOW) -> StoredRu
     if window < 1:
         raise ValueError(f"window: expected a positive number of bytes; got {window}")
     group, about = open_store(path)
-    rows = np.asarray(group["rows"][:])
+    rows = finished_rows(group, Path(path))
     sizes = np.minimum(about["block"], group["theta"].shape[0] - about["block"] * np.arange(len(rows)))
     # a last block that was cut short counts as far as it goes
     whole = len(rows) if (rows >= sizes).all() else int(np.argmin(rows >= sizes))

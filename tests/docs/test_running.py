@@ -23,12 +23,12 @@ def test_the_examples_run_one_after_another(
         exec(block, names)
     assert "store: runs.zarr was made with seed 0; this run has 1" in capsys.readouterr().out
     runs = names["runs"]
-    assert len(runs) == 8000
+    assert len(runs) == 4000
     overloaded = runs.theta[:][:, 0] > 0.95
     assert set(runs.failures.values()) == {"RuntimeError: overloaded"}
     assert torch.equal(runs.failed, overloaded)
     assert list(runs.failure_table().columns) == ["service", "gap", "reason"]
-    assert names["data"].sizes["simulation"] == 8000
+    assert names["data"].sizes["simulation"] == 4000
     assert names["data"].attrs["simulator"] == "queue"
     assert len(names["moons"]) == 3000
     assert names["posterior"].sample((10,), seed=0).shape == (10, 2)

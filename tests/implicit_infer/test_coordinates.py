@@ -84,3 +84,18 @@ def test_too_few_simulations_are_refused():
     simulator = GaussianLinear(dim=2)
     with pytest.raises(ValueError, match="at least 2 simulations"):
         Coordinates(simulator, torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_chunks_give_the_coordinates_of_the_whole(heavy):
+    simulator = GaussianLinear(dim=3)
+    theta = simulator.sample_prior(2000, 0)
+    x = simulator.simulate(theta, seed=1) + 100.0
+    if heavy:
+        x[7, 0] *= 1e4
+    whole = Coordinates(simulator, theta, x)
+    parts = Coordinates.of_chunks(simulator, lambda: zip(theta.split(300), x.split(300), strict=True))
+    assert whole.standardise.squash == parts.standardise.squash == heavy
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(parts.state_dict()[name], value, rtol=1e-4, atol=1e-5), name
+    assert torch.allclose(whole.explained, parts.explained, atol=1e-6)

@@ -243,7 +243,7 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks up open files in /proc")
-@pytest.mark.parametrize(("how", "every"), [(kill, 7), (power_off, 2)])
+@pytest.mark.parametrize(("how", "every"), [(kill, 11), (power_off, 4)])
 def test_killed_or_without_power_at_any_point_and_resumed_equals_uninterrupted(tmp_path, how, every, uninterrupted):
     runs, files, steps = uninterrupted
     assert steps > 100
@@ -258,7 +258,7 @@ def test_killed_or_without_power_at_any_point_and_resumed_equals_uninterrupted(t
 
 def test_a_disk_that_is_full_at_any_write_leaves_a_store_that_resumes(tmp_path, uninterrupted):
     runs, files, steps = uninterrupted
-    for fatal in range(1, steps + 1, 5):
+    for fatal in range(1, steps + 1, 7):
         path = tmp_path / str(fatal) / "runs.zarr"
         path.parent.mkdir()
         # what happens to the tidying up of a write that has failed is not what is asked here
