@@ -43,7 +43,7 @@ def network_paths(
     initial: Tensor,
     times: Any,
     substeps: int,
-    generator: torch.Generator | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     r"""Solve the chemical Langevin equation, or the rate equations, for a batch of rows.
 
@@ -57,7 +57,7 @@ def network_paths(
         initial: Populations at ``times[0]``, with shape (n, k).
         times: Increasing times at which populations are wanted, with shape (T,).
         substeps: Steps between two recorded times: Euler-Maruyama with noise, Runge-Kutta without.
-        generator: Source of the noise; None for the rate equations.
+        noise: Standard normal, with shape (n, (T - 1) * substeps, R); None for the rate equations.
 
     Returns:
         Populations with shape (n, T, k). Rows whose rates are negative or undefined at the start are NaN, and so are
@@ -66,7 +66,7 @@ def network_paths(
     changes = torch.as_tensor(stoichiometry).to(parameters)
     moves = [[(r, float(change)) for r, change in enumerate(column) if change] for column in changes.T.tolist()]
     times = torch.as_tensor(times, dtype=torch.float64)
-    legal = (rates_of_columns(propensities, initial, parameters) >= 0).all(1)
+    legal = starts_legally(propensities, initial, parameters)
     known: list[Any] = [None, None]  # the last state and its rates, which drift and diffusion both ask for
 
     def rates(z: Tensor) -> Tensor:
@@ -85,11 +85,16 @@ def network_paths(
         root = torch.where(h > 0, h.clamp_min(FLOOR).sqrt(), torch.zeros_like(h))
         return changes.T * root[:, None]
 
-    if generator is None:
+    if noise is None:
         states = rk4(drift, initial, times, substeps)
     else:
-        states = euler_maruyama(drift, diffusion, initial, times, substeps, generator)
+        states = euler_maruyama(drift, diffusion, initial, times, substeps, noise=noise)
     return torch.where(legal[:, None, None] & torch.isfinite(states), states, torch.nan).clamp_min(0)
+
+
+def starts_legally(propensities: Propensities, initial: Tensor, parameters: Tensor) -> Tensor:
+    """Which rows have rates that are defined and not negative at the start, with shape (n,)."""
+    return (rates_of_columns(propensities, initial, parameters) >= 0).all(1)
 
 
 def check_columns(propensities: Propensities, x: Tensor, parameters: Tensor, reactions: int) -> None:

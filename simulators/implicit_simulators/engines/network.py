@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from implicit_simulators.engines.jump import JumpProcess, Propensities, jump_process
-from implicit_simulators.engines.langevin import network_paths
+from implicit_simulators.engines.langevin import network_paths, starts_legally
+from implicit_simulators.engines.langevin_steps import langevin_process, langevin_steps, step_width
+from implicit_simulators.engines.paths import needs_torch
+from implicit_simulators.engines.rows import changes_of, count_arguments
 from implicit_simulators.engines.tau_leap import TauLeap, tau_leap
+from implicit_simulators.engines.torch_steps import step_noise
 from implicit_simulators.streams import Stream
 
 DYNAMICS = ("jump", "tau", "sde", "ode")
 CONTINUOUS = ("sde", "ode")
-"""The dynamics of real numbers, run by torch and differentiable; the others are of counts, and compiled."""
+"""The dynamics of real numbers, which torch can run, and differentiate; the others are of counts, and compiled."""
 
 
 def simulate_network(
@@ -54,15 +58,35 @@ def simulate_network(
     Raises:
         TypeError: If numba cannot compile ``propensities``, and has to.
     """
-    if dynamics in CONTINUOUS:
-        generator = None if dynamics == "ode" else stream.torch(parameters.device)
-        return network_paths(propensities, stoichiometry, parameters, initial, times, substeps, generator)
+    if dynamics == "ode":
+        return network_paths(propensities, stoichiometry, parameters, initial, times, substeps)
+    if dynamics == "sde":
+        return _langevin(propensities, stoichiometry, parameters, initial, times, substeps, stream.key)
     prepare_network(dynamics, propensities, stoichiometry, reactants, epsilon)
     engine = _engine(dynamics, propensities, stoichiometry, reactants, epsilon)
     counts = np.rint(initial.detach().cpu().double().numpy())
     states, _ = engine(parameters.detach().cpu().double().numpy(), counts, times, stream.key, max_events)
     states[np.isnan(counts).any(1)] = np.nan
     return torch.as_tensor(states, dtype=parameters.dtype).to(parameters.device)
+
+
+def _langevin(
+    propensities: Propensities,
+    stoichiometry: Any,
+    parameters: Tensor,
+    initial: Tensor,
+    times: Any,
+    substeps: int,
+    key: int,
+) -> Tensor:
+    """By compiled code where it can, by torch for gradients, other devices and uneven times; on the same noise."""
+    if needs_torch(parameters, initial) or step_width(times, substeps) is None:
+        steps = (len(times) - 1) * substeps
+        noise = step_noise(("normal",) * len(stoichiometry), len(parameters), steps, key, parameters)
+        return network_paths(propensities, stoichiometry, parameters, initial, times, substeps, noise)
+    legal = starts_legally(propensities, initial, parameters)[:, None, None]
+    states = langevin_steps(propensities, stoichiometry, parameters, initial, times, substeps, key)
+    return torch.where(legal & torch.isfinite(states), states, torch.nan).clamp_min(0)
 
 
 def prepare_network(
@@ -73,7 +97,10 @@ def prepare_network(
     Raises:
         TypeError: If numba cannot compile ``propensities``, and has to.
     """
-    if dynamics in CONTINUOUS:
+    if dynamics == "sde":
+        changes = changes_of(stoichiometry)
+        return langevin_process(propensities, changes, count_arguments(propensities) - len(changes[0])).prepare()
+    if dynamics == "ode":
         return 0.0
     try:
         return _engine(dynamics, propensities, stoichiometry, reactants, epsilon).prepare()

@@ -26,7 +26,8 @@ def euler_maruyama(
     state: Tensor,
     times: Tensor,
     substeps: int,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     r"""Solve an SDE for a batch of rows; differentiable with respect to anything the coefficients close over.
 
@@ -47,6 +48,7 @@ def euler_maruyama(
         times: Increasing times at which the state is wanted, with shape (T,).
         substeps: Steps between two recorded times.
         generator: Source of the noise.
+        noise: The noise itself instead, standard normal with shape (n, (T - 1) * substeps, r).
 
     Returns:
         States with shape (n, T, k); the first is ``state`` itself.
@@ -67,7 +69,13 @@ def euler_maruyama(
         raise ValueError(f"drift: expected shape {tuple(state.shape)}; got {tuple(slope.shape)}")
 
     widths = (times[1:] - times[:-1]).tolist()
-    noise = row_normal((n, len(widths) * substeps, spread.shape[-1]), generator, state.dtype)
+    shape = (n, len(widths) * substeps, spread.shape[-1])
+    if noise is None:
+        if generator is None:
+            raise ValueError("generator: expected a torch.Generator, or noise; got neither")
+        noise = row_normal(shape, generator, state.dtype)
+    elif noise.shape != shape:
+        raise ValueError(f"noise: expected shape {shape}; got {tuple(noise.shape)}")
     # row by row as drawn, step by step as used
     steps = noise.to(state.device).transpose(0, 1).contiguous().unflatten(0, (len(widths), substeps))
     recorded = [state]
