@@ -134,6 +134,41 @@ def test_results_do_not_depend_on_how_rows_are_split(process: JumpProcess) -> No
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_results_do_not_depend_on_threads(process: JumpProcess) -> None:
+    rates, initial, times = scattered(3000)
+    alone = process(rates, initial, times, key=3, max_events=200)
+    assert np.isnan(alone[0]).any()
+    for threads in (2, 3):
+        together = process(rates, initial, times, key=3, max_events=200, threads=threads)
+        for ours, theirs in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    tail = process(rates[1500:], initial[1500:], times, key=3, max_events=200, first_row=1500, threads=2)
+    np.testing.assert_array_equal(tail[0], alone[0][1500:])
+
+
+def test_it_is_compiled_before_it_is_needed_and_once(process: JumpProcess) -> None:
+    assert process.prepare() >= 0
+    assert process.prepare() == 0
+
+
+def power_law(x, rate, exponent):
+    return rate * math.exp(-exponent * math.log(x + 1.0)), math.pow(x, 2.0) * 0.0
+
+
+def test_rates_may_have_logs_exponentials_and_powers() -> None:
+    """A birth rate (x + 1)**-s in the library's own mathematics: the textbook loop's law, by a two-sample test."""
+    n, rng = 4000, random.Random(2)
+    states, _ = jump_process(power_law, ((1,), (1,)))(np.tile((4.0, 0.7), (n, 1)), np.zeros((n, 1)), [0, 3], key=8)
+    plain = []
+    for _ in range(n):
+        x, t = 0, rng.expovariate(4.0)
+        while t < 3:
+            x += 1
+            t += rng.expovariate(4.0 * (x + 1) ** -0.7)
+        plain.append(x)
+    assert scipy.stats.ks_2samp(states[:, 1, 0], plain).pvalue > TRIES
+
+
 def test_rows_keys_and_first_rows_have_different_numbers(process: JumpProcess) -> None:
     x = run(process, 2, (100, 0, 0), 0, [0, 10])[0]
     assert x[0, 1] != x[1, 1]
@@ -230,6 +265,7 @@ def test_bad_networks_are_refused(propensities, stoichiometry, error: type[Excep
         ({"key": -1}, r"key: expected an int in \[0, "),
         ({"max_events": 0}, r"max_events: expected an int in \[1, "),
         ({"first_row": 2**32}, r"first_row: expected an int in \[0, "),
+        ({"threads": 0}, "threads: expected a positive int; got 0"),
     ],
 )
 def test_bad_arguments_are_refused(process: JumpProcess, change: dict, message: str) -> None:

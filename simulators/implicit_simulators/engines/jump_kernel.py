@@ -167,6 +167,6 @@ def _network(
         for r in reversed(range(reactions)):
             change = f"({float(stoichiometry[r][i])} if pick < {cumulative[r]} else {change})"
         source.append(f"    table[{i}, lane] += {change}")
-    namespace: dict[str, Any] = {"rates": compiled(propensities)}
+    namespace: dict[str, Any] = {"rates": compiled(propensities), "__name__": __name__}
     exec("\n".join(source), namespace)
     return tuple(njit(forceinline=True, **JIT)(namespace[name]) for name in ("accumulate", "react"))

@@ -98,6 +98,6 @@ def compile_noise(layout: Layout) -> Any:
 
 def written(source: Sequence[str], name: str, namespace: dict[str, Any]) -> Any:
     """A function from its source, for LLVM to inline."""
-    namespace |= {"np": np}
+    namespace |= {"np": np, "__name__": __name__}  # numba loads nothing from disk that is of no module
     exec("\n".join(source), namespace)
     return njit(forceinline=True, **JIT)(namespace[name])
