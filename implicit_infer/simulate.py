@@ -25,6 +25,9 @@ from implicit_simulators import Seed, Simulator, resolve_seed
 
 logger = logging.getLogger(__name__)
 
+NOTICED = 0.5
+"""Seconds of compiling from which on they are shown."""
+
 HOPELESS = 100
 """Simulations after which a simulator that has only raised is taken to be broken."""
 
@@ -154,6 +157,8 @@ def _simulate(
 
     with track(f"simulating {simulator.name}", total=rows.n, show=progress) as bar, stopping() as stop:
         bar.update(rows.done)
+        if missing and how["executor"] is None and (seconds := simulator.prepare()) > NOTICED:
+            bar.update(0, **{"compiled, s": seconds})  # paid once: the code is kept on disk
         began, before = time.monotonic(), rows.done
         for block in run_blocks(simulator, todo(), seed, stop=stop, **how):
             if store is not None:

@@ -285,3 +285,23 @@ def test_not_a_simulator_and_a_prior_without_sample():
     simulator.prior = object()
     with pytest.raises(TypeError, match=r"prior: expected a distribution with sample\(shape\); gaussian-linear has"):
         simulate(simulator, 10)
+
+
+def test_seconds_of_compiling_are_shown_and_spent_first():
+    """What is compiled, or loaded from disk, is ready before the first block is simulated."""
+    order = []
+
+    class Compiled(GaussianLinear):
+        def prepare(self):
+            order.append("prepare")
+            return 2.5
+
+        def _simulate(self, theta, stream):
+            order.append("simulate")
+            return super()._simulate(theta, stream)
+
+    seen = []
+    with listening(lambda bar: seen.append(dict(bar.figures))):
+        simulate(Compiled(), 1500, seed=0)
+    assert order == ["prepare", "simulate", "simulate"]
+    assert seen[-1]["compiled, s"] == 2.5
