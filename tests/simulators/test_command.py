@@ -336,6 +336,17 @@ def test_a_process_that_fails_a_row_is_started_again() -> None:
     assert simulator.failures[1].status == 5
 
 
+def test_a_program_that_keeps_its_lines_to_itself_is_suspected(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("implicit_simulators.adapters.process.PATIENCE", 0.1)
+    simulator = CommandSimulator(["sh", "-c", "sleep 60"], PRIOR, event_shape=1, protocol="lines", timeout=0.3)
+    with caplog.at_level(logging.WARNING):
+        simulator.simulate(THETA[:1], seed=0)
+    assert "has not answered its first line for 0.1 s; does it read line by line" in caplog.text
+    assert simulator.failures[0].message == "it took longer than 0.3 s"
+
+
 def test_an_answer_too_many_is_not_taken_for_the_next_row() -> None:
     script = "while read line; do printf '[1]\\n[2]\\n'; sleep 0.05; done"
     simulator = CommandSimulator(["sh", "-c", script], PRIOR, protocol="lines")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import signal
@@ -13,8 +14,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
+logger = logging.getLogger(__name__)
+
 GRACE = 1.0
 """Seconds that a program is given to end once nothing more is asked of it, or once it was told to end."""
+
+PATIENCE = 10.0
+"""Seconds after which a program that has never answered is suspected of keeping its lines to itself."""
 
 KEPT_ERRORS = 4000
 """Characters of a run's standard error that are kept: the last."""
@@ -94,6 +100,7 @@ class Kept:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._errors: IO[bytes] | None = None
+        self._proven = False
 
     def run(self, line: str) -> Outcome:
         """The program's answer to ``line``."""
@@ -110,7 +117,7 @@ class Kept:
                 assert process.stdin is not None
                 process.stdin.write(line.encode() + b"\n")
                 process.stdin.flush()
-            answer = self._answers.get(timeout=self.timeout)
+            answer = self._answer()
         except queue.Empty:
             return self._over(f"it took longer than {self.timeout:g} s", None, before)
         except BaseException:
@@ -121,6 +128,20 @@ class Kept:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)  # its standard output has ended; it is about to
         return self._over(_problem(process.returncode) or "it ended without an answer", process.returncode, before)
+
+    def _answer(self) -> bytes | None:
+        if self._proven or (self.timeout is not None and self.timeout <= PATIENCE):
+            return self._answers.get(timeout=self.timeout)
+        try:
+            answer = self._answers.get(timeout=PATIENCE)
+        except queue.Empty:
+            logger.warning(
+                "%s has not answered its first line for %g s; does it read line by line, and flush what it prints?",
+                *(self.command[0], PATIENCE),
+            )
+            answer = self._answers.get(timeout=None if self.timeout is None else self.timeout - PATIENCE)
+        self._proven = True
+        return answer
 
     def restart(self) -> None:
         """Start a new process for the next row: this one no longer answers line by line."""
