@@ -283,6 +283,20 @@ def test_the_others_give_no_graph() -> None:
         assert not MADE[name].simulate(theta, seed=0).requires_grad, name
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_it_runs_unchanged_on_an_accelerator(simulator: Simulator) -> None:
+    """Where the parameters are, the data are, with the same law; compiled code and adapters go by way of the CPU."""
+    theta = simulator.sample_prior(1, seed=0).repeat(200, 1)
+    here, there = simulator.simulate(theta, seed=1), simulator.simulate(theta.cuda(), seed=1)
+    assert there.device.type == "cuda"
+    assert (there.dtype, there.shape) == (here.dtype, here.shape)
+    assert same(simulator.simulate(theta.cuda(), seed=1), there)
+    x, y = (part.reshape(200, -1)[:, 0].double().cpu() for part in (here, there))
+    x, y = x[torch.isfinite(x)], y[torch.isfinite(y)]
+    assert (x.mean() - y.mean()).abs() <= 6 * ((x.var() + y.var()) / 200).sqrt() + 1e-6 * x.abs().max()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
