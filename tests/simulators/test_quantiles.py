@@ -1,4 +1,4 @@
-"""Quantiles by rows against NumPy's, and the autoregression against its formula."""
+"""Quantiles by rows against NumPy's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implicit_simulators.engines.autoregression import autoregression
 from implicit_simulators.engines.quantiles import row_quantiles
 
 
@@ -35,14 +34,3 @@ def test_quantiles_carry_gradients() -> None:
 def test_bad_input_is_refused(x: torch.Tensor, probabilities: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         row_quantiles(x, probabilities)
-
-
-def test_an_autoregression_is_a_sum_of_its_shocks() -> None:
-    generator = torch.Generator().manual_seed(0)
-    start, a = torch.randn(4, dtype=torch.float64, generator=generator), torch.rand(4, dtype=torch.float64)
-    noise = torch.randn(4, 6, dtype=torch.float64, generator=generator)
-    lag = torch.arange(6)[:, None] - torch.arange(6)
-    weights = torch.where(lag >= 0, a[:, None, None] ** lag.clamp_min(0), 0.0)
-    expected = (weights @ noise[..., None])[..., 0] + start[:, None] * a[:, None] ** torch.arange(1, 7)
-    torch.testing.assert_close(autoregression(start, a, noise), expected)
-    assert autoregression(start, a, noise[:, :0]).shape == (4, 0)
