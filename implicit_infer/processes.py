@@ -136,14 +136,17 @@ class _Run:
         return None if block is None else Task(*block)
 
     def busy(self) -> bool:
-        return any(worker.tasks for worker in self.crew)
+        return any(worker.tasks or worker.stopping for worker in self.crew)
 
     def stop(self) -> None:
         """Have every worker finish what it has in hand and forget the rest."""
         self.again.clear()
         for worker in self.crew:
-            with contextlib.suppress(OSError):
-                worker.connection.send(("stop", None))
+            # its answer must be heard, or the next run would take it for its own
+            worker.stopping = bool(worker.tasks)
+            if worker.stopping:
+                with contextlib.suppress(OSError):
+                    worker.connection.send(("stop", None))
 
     def hear(self) -> list[Block]:
         """Wait until something happens; the blocks that are finished by it."""
@@ -172,6 +175,7 @@ class _Run:
             raise RuntimeError(f"simulator: a worker process cannot load {self.simulator.name}: {content}")
         if kind == "stopped":
             worker.tasks.clear()
+            worker.stopping = False
             return []
         self.deaths = 0
         task = worker.tasks[0]
@@ -228,7 +232,7 @@ class _Run:
     def close(self) -> None:
         """Keep the idle workers for the next run; the others have work that nobody waits for."""
         for worker in self.crew:
-            if worker.tasks or not _keep(worker):
+            if worker.tasks or worker.stopping or not _keep(worker):
                 worker.end()
 
 
@@ -247,6 +251,7 @@ class _Worker:
         self.packed: bytes | None = None
         self.tasks: deque[Task] = deque()
         self.deadline: float | None = None
+        self.stopping = False
         self.since = time.monotonic()
 
     def end(self, patience: float = 0.0) -> str:

@@ -129,6 +129,16 @@ def test_stop_lets_blocks_in_hand_finish(threads):
         assert 1 <= len(found) <= 5  # the one at hand, and with two threads those in waiting
 
 
+def test_what_a_stopped_run_leaves_behind_does_not_reach_the_next():
+    simulator = GaussianLinear(dim=2)
+    expected = collect(simulator, blocks(simulator, [10] * 6), 3)[0]
+    for _ in range(5):
+        stop = threading.Event()
+        for _ in run_blocks(simulator, blocks(simulator, [10] * 50), 7, workers=2, stop=stop):
+            stop.set()
+        assert torch.equal(collect(simulator, blocks(simulator, [10] * 6), 3, workers=2)[0], expected)
+
+
 def test_a_dask_cluster_that_loses_a_worker_gives_the_same_numbers(tmp_path):
     distributed = pytest.importorskip("distributed")
     simulator = flaky()

@@ -51,8 +51,8 @@ def test_a_row_that_takes_too_long_is_a_failure_and_the_rest_keep_their_numbers(
     whole, bad = healthy
     store = tmp_path / "runs.zarr"
     for _ in range(2):  # made, and read back
-        runs = run(row_by_row(lambda: time.sleep(60)), timeout=0.5, store=store)
-        assert runs.failures == dict.fromkeys(bad, "TimeoutError: took longer than 0.5 s")
+        runs = run(row_by_row(lambda: time.sleep(60)), timeout=1, store=store)
+        assert runs.failures == dict.fromkeys(bad, "TimeoutError: took longer than 1 s")
         assert torch.equal(runs.x[~runs.failed], whole.x[~runs.failed])
     table = runs.failure_table()
     assert table.index.tolist() == bad
@@ -90,14 +90,14 @@ def one_bad(on_bad):
 
 @pytest.mark.parametrize(
     ("on_bad", "reason"),
-    [(hang, "TimeoutError: took longer than 0.5 s"), (crash, "ended its process (SIGSEGV)")],
+    [(hang, "TimeoutError: took longer than 1 s"), (crash, "ended its process (SIGSEGV)")],
 )
 def test_a_row_that_hangs_or_crashes_its_process_is_a_failure(on_bad, reason, monkeypatch, caplog):
     monkeypatch.setattr(processes, "GRACE", 0.3)
     monkeypatch.setattr(processes, "PATIENCE", 1)  # each death costs the start of a process
     simulator, bad = one_bad(on_bad)
     with caplog.at_level(logging.ERROR):
-        runs = run(simulator, 14, timeout=0.5)
+        runs = run(simulator, 14, timeout=1)
     assert runs.failures == {bad: reason}
     healthy = run(one_bad(lambda: None)[0], 14)
     assert torch.equal(runs.x[10:], healthy.x[10:])  # the other block never heard of it
@@ -109,16 +109,16 @@ class SlowTogether(GaussianLinear):
     block = 10
 
     def _simulate(self, theta, stream):
-        time.sleep(5.0 * bool((theta[:, 0] > 0.45).any()))
+        time.sleep(20.0 * bool((theta[:, 0] > 0.45).any()))
         return super()._simulate(theta, stream)
 
 
 def test_a_batch_that_takes_too_long_is_split_into_its_rows():
     simulator = SlowTogether(dim=2)
-    runs = run(simulator, 20, timeout=0.3)
+    runs = run(simulator, 20, timeout=0.6)
     bad = (runs.theta[:, 0] > 0.45).nonzero()[:, 0].tolist()
     assert 1 <= len(bad) <= 4
-    assert runs.failures == dict.fromkeys(bad, "TimeoutError: took longer than 0.3 s")
+    assert runs.failures == dict.fromkeys(bad, "TimeoutError: took longer than 0.6 s")
 
 
 def test_the_limit_holds_on_executors_too(healthy):
@@ -131,9 +131,9 @@ def test_the_limit_holds_on_executors_too(healthy):
             time.sleep(0.01)
 
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
-        runs = run(row_by_row(sleep), timeout=0.5, executor=threads)
+        runs = run(row_by_row(sleep), timeout=1, executor=threads)
     assert set(runs.failures) == set(bad)
-    assert set(runs.failures.values()) == {"TimeoutError: took longer than 0.5 s"}
+    assert set(runs.failures.values()) == {"TimeoutError: took longer than 1 s"}
 
 
 def test_workers_stay_for_the_next_run_and_one_that_died_is_replaced():
