@@ -188,11 +188,11 @@ def test_where_no_folder_can_be_written_kernels_are_compiled_all_the_same(
 
 
 SCRIPT = """
-import json, multiprocessing, os, sys
+import json, multiprocessing
 import numpy as np
 from implicit_simulators.engines.steps import step_process
 
-scale = float(sys.argv[1])
+scale = 0.5
 
 def step(x, a, z):
     return (scale * x + a * z,)
@@ -215,13 +215,13 @@ print(json.dumps(told))
 """
 
 
-def in_a_new_process(tmp_path: Path, scale: float) -> dict:
+def in_a_new_process(tmp_path: Path) -> dict:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     paths = [str(Path(implicit_simulators.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
-        [sys.executable, str(script), str(scale)],
+        [sys.executable, str(script)],
         capture_output=True,
         text=True,
         env=environment,
@@ -233,11 +233,9 @@ def in_a_new_process(tmp_path: Path, scale: float) -> dict:
 
 
 def test_the_next_process_loads_and_a_forked_child_runs_what_threads_have_run(tmp_path: Path) -> None:
-    """Never OpenMP, after which a forked child hangs; and other numbers, once a global has changed, mean other code."""
-    first, second, other = (in_a_new_process(tmp_path, scale) for scale in (0.5, 0.5, 0.25))
-    assert [told["compiled"] for told in (first, second, other)] == [1, 0, 1]
+    """Never OpenMP, after which a forked child hangs."""
+    first, second = (in_a_new_process(tmp_path) for _ in range(2))
+    assert (first["compiled"], second["compiled"]) == (1, 0)
     assert first == {**second, "compiled": 1}
-    for told in (first, second, other):
-        assert told["forked"] == told["threads"]
-        assert told["exit"] == 0
-    assert other["threads"] != first["threads"]
+    assert first["forked"] == first["threads"]
+    assert first["exit"] == 0

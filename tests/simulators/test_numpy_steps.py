@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -42,6 +43,13 @@ def observed(x, speed, level, u):
     return (level * x * x if u < SETTINGS.dt else x, u)
 
 
+def uncompiled(step: Callable, **settings) -> StepProcess:
+    """A process that need not try numba first, which takes a second."""
+    process = step_process(step, states=1, **settings)
+    process._refusal = "told so"
+    return process
+
+
 def some(n: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return rng.uniform(0, 2, (n, 2)), rng.normal(size=(n, 1))
@@ -49,7 +57,7 @@ def some(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def process() -> StepProcess:
-    return step_process(opaque, states=1)
+    return uncompiled(opaque)
 
 
 def test_what_cannot_be_compiled_says_so_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -69,12 +77,6 @@ def test_what_cannot_be_compiled_says_so_once_with_its_reason(caplog: pytest.Log
     assert "refused instead of compiled code" in message
 
 
-def test_an_emission_that_cannot_be_compiled_is_named() -> None:
-    process = step_process(plain, states=1, emit=observed, emission_noise="uniform")
-    assert process.engine == "vectorised"
-    assert process.reason.startswith("emit cannot be compiled: ")
-
-
 @pytest.mark.parametrize(("steps", "every", "skip"), [(1, 1, 0), (20, 1, 0), (20, 3, 4)])
 def test_paths_are_those_of_compiled_code(process: StepProcess, steps: int, every: int, skip: int) -> None:
     settings = {"steps": steps, "key": 3, "every": every, "skip": skip, "first_row": 9, "dtype": np.float64}
@@ -86,8 +88,8 @@ def test_conditions_and_math_are_run_row_by_row_or_by_what_is_given_for_columns(
     """Rows by themselves, the library's noise, and the user's other function: three ways to the same path."""
     n, steps, key = 40, 12, 5
     parameters, initial = some(n)
-    by_rows = step_process(conditional, states=1)(parameters, initial, steps, key, dtype=np.float64)
-    given = step_process(conditional, states=1, vectorised=conditional_columns)
+    by_rows = uncompiled(conditional)(parameters, initial, steps, key, dtype=np.float64)
+    given = uncompiled(conditional, vectorised=conditional_columns)
     by_columns = given(parameters, initial, steps, key, dtype=np.float64)
     np.testing.assert_allclose(by_rows, by_columns, rtol=1e-12)
     noise = given.noise_of(n, steps, key)
@@ -100,6 +102,8 @@ def test_conditions_and_math_are_run_row_by_row_or_by_what_is_given_for_columns(
 
 def test_emissions_have_their_own_noise_row_by_row() -> None:
     process = step_process(plain, states=1, emit=observed, emission_noise="uniform")
+    assert process.engine == "vectorised"
+    assert process.reason.startswith("emit cannot be compiled: ")
     parameters, initial = some(50)
     records = process(parameters, initial, 6, key=1, every=2, dtype=np.float64)
     noise = process.noise_of(50, 3, key=1, emission=True)
@@ -111,7 +115,7 @@ def test_emissions_have_their_own_noise_row_by_row() -> None:
 
 def test_a_row_depends_on_no_other_and_on_no_split(process: StepProcess) -> None:
     parameters, initial = some(50)
-    counted = step_process(opaque, states=1, emit=lambda x, speed, level: (SETTINGS.dt * x * x,), counts=True)
+    counted = uncompiled(opaque, emit=lambda x, speed, level: (SETTINGS.dt * x * x,), counts=True)
     for model in (process, counted):
         whole = model(parameters, initial, 5, key=2, first_row=10)
         np.testing.assert_array_equal(model(parameters[7:20], initial[7:20], 5, key=2, first_row=17), whole[7:20])
@@ -142,12 +146,12 @@ def test_failures_stay_in_their_row_without_a_warning() -> None:
         return (np.exp(1000.0 * a) * SETTINGS.dt - np.exp(1000.0 * a),)
 
     parameters = np.array([[1.0], [-1.0], [2.0], [0.0]])
-    records = step_process(fails, states=1)(parameters, np.ones((4, 1)), 1, key=0)[:, 0, 0]
+    records = uncompiled(fails)(parameters, np.ones((4, 1)), 1, key=0)[:, 0, 0]
     assert np.isnan(records[[1, 3]]).all()
     np.testing.assert_allclose(records[[0, 2]], np.log([1, 2]), atol=1e-7)
-    assert np.isnan(step_process(overflows, states=1)(parameters, np.ones((4, 1)), 1, key=0)[0, 0, 0])
-    too_large = step_process(lambda x, a, z: (SETTINGS.dt * a * 1e300,), states=1)
+    assert np.isnan(uncompiled(overflows)(parameters, np.ones((4, 1)), 1, key=0)[0, 0, 0])
+    too_large = uncompiled(lambda x, a, z: (SETTINGS.dt * a * 1e300,))
     np.testing.assert_array_equal(too_large([[1.0]], [[0.0]], 1, key=0), np.inf)  # in single precision
-    counted = step_process(lambda x, a, z: (a + 0.0 * SETTINGS.dt,), states=1, counts=True)
+    counted = uncompiled(lambda x, a, z: (a + 0.0 * SETTINGS.dt,), counts=True)
     counts = counted(np.array([[3.0], [-1.0], [np.nan], [1e30]]), np.ones((4, 1)), 1, key=0)[:, 0, 0]
     assert np.isnan(counts).tolist() == [False, True, True, True]
