@@ -40,6 +40,7 @@ from implicit_simulators import (
     SEIREpidemic,
     Simulator,
     SIREpidemic,
+    StepSimulator,
     StochasticVolatility,
     Stream,
     ToggleSwitch,
@@ -77,6 +78,10 @@ for line in sys.stdin:
     random.seed(given["seed"])
     print([random.gauss(given["place"], given["spread"]) for _ in range(3)], flush=True)
 """
+
+
+def walk(x: float, drift: float, spread: float, z: float) -> tuple[float, ...]:
+    return (x + drift + spread * z,)
 
 
 def batch(theta: Any, generator: torch.Generator) -> Any:
@@ -141,6 +146,7 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
         protocol="lines",
     ),
     "function": lambda: FunctionSimulator(batch, prior=([0.0, 1.0], [1.0, 4.0]), differentiable=True),
+    "step": lambda: StepSimulator(walk, prior=([0.0, 0.5], [1.0, 4.0]), initial=[0.0], steps=8, differentiable=True),
     "function of a row": lambda: FunctionSimulator(rows, prior=([0.0, 1.0], [1.0, 4.0]), batched=False, array="numpy"),
 }
 MADE = {name: make() for name, make in SIMULATORS.items()}
