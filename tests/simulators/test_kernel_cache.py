@@ -96,7 +96,7 @@ def test_a_changed_function_is_compiled_anew(folder: Path) -> None:
     """Its code, its defaults or a global it reads, under the same name in the same place."""
 
     def made(source: str, factor: float = 2.0) -> Callable:
-        names = {"FACTOR": factor, "__name__": __name__}
+        names: dict = {"FACTOR": factor, "__name__": __name__}
         exec(source, names)
         return names["function"]
 

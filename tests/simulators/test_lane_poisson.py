@@ -51,10 +51,9 @@ def fit(counts: np.ndarray, mean: float) -> float:
     expected = n * np.array([law.cdf(low), *law.pmf(inner), law.sf(high)])
     kept = expected >= 10
     assert kept.sum() >= 2
-    pooled = [np.append(np.asarray(c)[kept], np.asarray(c)[~kept].sum()) for c in (observed, expected)]
-    if pooled[1][-1] == 0:
-        pooled = [c[:-1] for c in pooled]
-    return scipy.stats.chisquare(*pooled).pvalue
+    pooled = np.array([np.append(np.asarray(c)[kept], np.asarray(c)[~kept].sum()) for c in (observed, expected)])
+    pooled = pooled[:, pooled[1] > 0]
+    return scipy.stats.chisquare(pooled[0], pooled[1]).pvalue
 
 
 MEANS = (0.3, 3.0, 24.9, 25.0, 60.0, 1e3)

@@ -96,7 +96,7 @@ def test_conditions_and_math_are_run_row_by_row_or_by_what_is_given_for_columns(
     for row in (0, 17):
         x = float(initial[row, 0])
         for t in range(steps):
-            (x,) = conditional(x, *parameters[row], noise[row, t, 0])
+            (x,) = conditional(x, parameters[row, 0], parameters[row, 1], noise[row, t, 0])
             assert by_rows[row, t, 0] == pytest.approx(x, rel=1e-12)
 
 

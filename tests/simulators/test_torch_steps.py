@@ -66,8 +66,8 @@ def test_gradients_are_those_of_finite_differences(process: StepProcess) -> None
     (run_in_torch(process, *inputs, 6, 4) * weights).sum().backward()
     h = 1e-6
 
-    def total(*arguments: torch.Tensor) -> float:
-        return float((process(*arguments, 6, 4, dtype=np.float64) * weights.numpy()).sum())
+    def total(parameters: torch.Tensor, initial: torch.Tensor) -> float:
+        return float((process(parameters, initial, 6, 4, dtype=np.float64) * weights.numpy()).sum())
 
     for place, value in enumerate(inputs):
         for i, j in np.ndindex(*value.shape):
@@ -75,8 +75,9 @@ def test_gradients_are_those_of_finite_differences(process: StepProcess) -> None
             for sign in (1, -1):
                 arguments = [parameters.clone(), initial.clone()]
                 arguments[place][i, j] += sign * h
-                moved.append(total(*arguments))
+                moved.append(total(arguments[0], arguments[1]))
             difference = (moved[0] - moved[1]) / (2 * h)
+            assert value.grad is not None
             assert float(value.grad[i, j]) == pytest.approx(difference, rel=1e-5, abs=1e-6)
 
 
