@@ -189,8 +189,8 @@ ALLOWED = {
     ("implicit_simulators/adapters/function.py", "numpy.random.seed"): RESTORED,
     ("implicit_simulators/adapters/function.py", "numpy.random.set_state"): RESTORED,
     ("implicit_simulators/adapters/function.py", "random.seed"): RESTORED,
-    ("implicit_infer/executors.py", "torch.set_num_threads"): WORKER,
-    ("implicit_infer/executors.py", "pickle.loads"): SENT,
+    ("implicit_infer/processes.py", "torch.set_num_threads"): WORKER,
+    ("implicit_infer/processes.py", "pickle.loads"): SENT,
     ("implicit_infer/compare/jobs.py", "torch.set_num_threads"): WORKER,
     ("implicit_infer/compare/jobs.py", "pickle.loads"): SENT,
 }

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.adapters.prior import as_prior
 from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.code import fingerprint
 from implicit_simulators.engines.jump import Propensities, jump_process
 from implicit_simulators.engines.langevin import check_columns
 from implicit_simulators.engines.mass_action import mass_action

@@ -73,7 +73,9 @@ def test_infer_hands_over_a_checked_question():
 
 
 class Shipped(GaussianLinear):
-    observations = ("zeros",)
+    def __init__(self, dim):
+        super().__init__(dim)
+        self.observations = ("zeros",)
 
     def _observation(self, name):
         return torch.zeros(self.dim)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from implicit_simulators.adapters.code import fingerprint
+from implicit_simulators.code import fingerprint
 
 
 def made(source: str, **names: Any) -> Callable[..., Any]:
@@ -208,7 +208,7 @@ def test_every_process_finds_the_same() -> None:
     """Strings hash differently in each, addresses differ, and a pickled function has no source."""
     program = f"""
 import json, sys, pickle
-from implicit_simulators.adapters.code import fingerprint
+from implicit_simulators.code import fingerprint
 space = {{"__name__": "__main__"}}
 exec({TOY!r}, space)
 print(json.dumps([fingerprint(space["f"]), fingerprint(pickle.loads(bytes.fromhex(sys.argv[1])))]))

@@ -29,7 +29,7 @@ from torch.distributions import (
 
 from implicit_simulators import FunctionSimulator, Product
 from implicit_simulators.adapters import as_prior
-from implicit_simulators.adapters.code import fingerprint
+from implicit_simulators.code import fingerprint
 from implicit_simulators.failures import watching
 
 PRIOR = Independent(Normal(torch.zeros(2), torch.ones(2)), 1)

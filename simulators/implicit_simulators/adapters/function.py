@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.adapters.prior import as_prior
 from implicit_simulators.adapters.program import ProgramSimulator, event_shape_of, parameter_names_of
+from implicit_simulators.code import fingerprint
 from implicit_simulators.failures import one_row
 from implicit_simulators.streams import Stream
 
@@ -40,7 +40,7 @@ class FunctionSimulator(ProgramSimulator):
     function raises, its rows are simulated again one by one, each with random numbers of its own.
 
     **Versions.** ``settings()`` holds a fingerprint of the function's code, so that simulations stored by an older
-    version of it are not mixed with those of this one (:func:`implicit_simulators.adapters.code.fingerprint`).
+    version of it are not mixed with those of this one (:func:`implicit_simulators.code.fingerprint`).
 
     Args:
         function: ``theta -> x``. Batched, from (n, d) to (n, \*event_shape); otherwise from (d,) to event_shape.

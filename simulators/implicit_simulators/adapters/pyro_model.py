@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.adapters.program import ProgramSimulator
 from implicit_simulators.adapters.pyro_program import Program
 from implicit_simulators.base import as_tensor
+from implicit_simulators.code import fingerprint
 from implicit_simulators.failures import one_row
 from implicit_simulators.streams import Stream
 

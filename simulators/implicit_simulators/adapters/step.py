@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from implicit_simulators.adapters.code import fingerprint
 from implicit_simulators.adapters.prior import as_prior
 from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.code import fingerprint
 from implicit_simulators.engines.paths import compiled_paths, needs_torch
 from implicit_simulators.engines.steps import step_process
 from implicit_simulators.engines.torch_steps import run_in_torch

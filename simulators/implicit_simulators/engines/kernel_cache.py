@@ -24,7 +24,7 @@ from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from implicit_simulators.adapters.code import _Digest
+from implicit_simulators.code import Digest
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class _Cache(FunctionCache):
             logger.debug("the kernel is not kept on disk: %s", error)
 
 
-class _Contents(_Digest):
+class _Contents(Digest):
     """A digest of what functions do that takes none by its name: a kernel has their very numbers in it.
 
     For the fingerprint of a simulator, an installed function is known by its package; but a function made by another,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from implicit_simulators.engines.steps import StepProcess
+from implicit_simulators.engines.step_noise import Stepwise
 
 
 def run_in_numpy(
-    process: StepProcess,
+    process: Stepwise,
     parameters: np.ndarray,
     initial: np.ndarray,
     steps: int,

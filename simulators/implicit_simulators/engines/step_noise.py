@@ -1,10 +1,10 @@
-"""Noise as compiled steps see it, for whoever wants to follow the same path by other means."""
+"""Stepwise models as others see them: what they are made of, and their noise, to follow their paths by other means."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,23 @@ from implicit_simulators.engines.rows import key_words
 
 KINDS = ("normal", "uniform", "exponential")
 """Noise there is: standard normal, uniform on (0, 1), standard exponential."""
+
+
+class Stepwise(Protocol):
+    """What a :class:`implicit_simulators.engines.steps.StepProcess` is to those that run it without compiling it."""
+
+    states: int
+    step: Callable[..., Any]
+    emit: Callable[..., Any] | None
+    vectorised: Callable[..., Any] | None
+    noise: tuple[str, ...]
+    emission_noise: tuple[str, ...]
+    counts: bool
+    recorded: tuple[int, ...]
+    outputs: int
+
+    def noise_of(self, rows: int, steps: int, key: int, first_row: int = 0, emission: bool = False) -> np.ndarray:
+        """The noise of the steps, or of the emissions."""
 
 
 def draw_noise(

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from implicit_simulators.adapters.code import fingerprint
+from implicit_simulators.code import fingerprint
 from implicit_simulators.engines.rows import integer, key_words, matrix
 from implicit_simulators.engines.step_noise import KINDS, draw_noise
 from implicit_simulators.engines.threads import in_threads

@@ -12,21 +12,18 @@ import builtins
 import math
 import types
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from implicit_simulators.engines.step_noise import draw_noise
+from implicit_simulators.engines.step_noise import Stepwise, draw_noise
 from implicit_simulators.streams import Stream
-
-if TYPE_CHECKING:
-    from implicit_simulators.engines.steps import StepProcess
 
 
 def run_in_torch(
-    process: StepProcess, parameters: Tensor, initial: Tensor, steps: int, key: int, every: int = 1, skip: int = 0
+    process: Stepwise, parameters: Tensor, initial: Tensor, steps: int, key: int, every: int = 1, skip: int = 0
 ) -> Tensor:
     r"""One trajectory for each row, differentiable in parameters and initial states.
 

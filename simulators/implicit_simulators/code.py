@@ -60,13 +60,13 @@ def fingerprint(*values: Any) -> str:
     Returns:
         The version of Python and a digest, such as ``"cpython-311-0a1b2c..."``.
     """
-    digest = _Digest()
+    digest = Digest()
     for value in values:
         digest.add(value)
     return f"{sys.implementation.cache_tag}-{digest.hash.hexdigest()[:DIGITS]}"
 
 
-class _Digest:
+class Digest:
     """Feeds values to a hash.
 
     What was seen before is named by its place, so that cycles end: for good where an object is one thing in every
@@ -129,7 +129,7 @@ class _Digest:
 
     def _apart(self, value: Any) -> str:
         """The digest of one value by itself, for collections without an order."""
-        digest = _Digest(dict(self.seen) if not isinstance(value, (str, int, float)) else {})
+        digest = Digest(dict(self.seen) if not isinstance(value, (str, int, float)) else {})
         digest.inside = list(self.inside)
         digest.add(value)
         return digest.hash.hexdigest()
