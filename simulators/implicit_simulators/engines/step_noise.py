@@ -1,4 +1,4 @@
-"""Stepwise models as others see them: what they are made of, and their noise, to follow their paths by other means."""
+"""Stepwise models as others see them: what they are made of, and their noise, to follow the same path elsewhere."""
 
 from __future__ import annotations
 
