@@ -1,4 +1,4 @@
-"""Stepwise models as others see them: what they are made of, and their noise, to follow the same path elsewhere."""
+"""Stepwise models as others see them: what they are made of, and their noise, to follow their paths by other means."""
 
 from __future__ import annotations
 
