@@ -5,7 +5,9 @@ Only typer is imported before a command runs, so that ``--help`` answers at once
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,15 +74,12 @@ def simulate(
     Ends with the number of simulations that failed, and why. Started again with the same store, it does what is
     missing; Ctrl-C keeps what is finished.
     """
-    import logging
-
     import implicit_infer as ii
 
     chosen = _simulator(simulator, settings)
-    # the sentence on failures is for scripts; here they are listed
-    logging.getLogger("implicit_infer.simulate").addFilter(lambda record: "simulations failed" not in record.msg)
     how: dict[str, Any] = {"seed": seed, "workers": workers, "timeout": timeout, "progress": not quiet}
-    runs = ii.simulate(chosen, n, store=out, memory=False, **how)
+    with _without_the_sentence_on_failures():
+        runs = ii.simulate(chosen, n, store=out, memory=False, **how)
     if len(runs) < n:
         _say(f"stopped: {len(runs):,} of {n:,} simulations are kept in {out}; the same command does the rest")
         raise typer.Exit(130)
@@ -88,6 +87,22 @@ def simulate(
     print(f"{len(runs):,} simulations in {out}" + (f", of which {len(table):,} failed" if len(table) else ""))
     if len(table):
         _print_failures(table)
+
+
+@contextlib.contextmanager
+def _without_the_sentence_on_failures() -> Iterator[None]:
+    """It is for scripts; a command lists the failures themselves."""
+    import logging
+
+    def other(record: logging.LogRecord) -> bool:
+        return "simulations failed" not in record.msg
+
+    logger = logging.getLogger("implicit_infer.simulate")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 @app.command()

@@ -169,9 +169,14 @@ def test_ctrl_c_with_workers_keeps_a_prefix():
             return super()._simulate(theta, stream)
 
     simulate(small(), 200, seed=5, workers=2, progress=False)  # so that the workers are up
-    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    runs = simulate(small(block=10, cls=Slow), 2000, seed=5, workers=2, progress=False)
+    pressed = []
+
+    def press(bar):
+        if bar.done >= 50 and not pressed:
+            pressed.append(os.kill(os.getpid(), signal.SIGINT))
+
+    with listening(press):
+        runs = simulate(small(block=10, cls=Slow), 2000, seed=5, workers=2)
     assert 0 < len(runs) < 2000
     assert torch.equal(runs.x, simulate(small(block=10), len(runs), seed=5, progress=False).x)
 

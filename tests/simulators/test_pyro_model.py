@@ -300,6 +300,17 @@ def test_models_that_cannot_run_rows_together_run_row_by_row_and_say_so(
         PyroSimulator(model, observed=["x"], vectorised=True)
 
 
+def test_what_others_set_on_validation_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", False)
+
+    def model() -> None:
+        pyro.sample("x", dist.Normal(0.0, pyro.sample("scale", dist.Normal(1.0, 0.01))))
+
+    x = PyroSimulator(model, observed=["x"]).simulate_block(torch.tensor([[1.0], [-1.0]]), 0, 0)
+    assert torch.isnan(x[:, 0]).tolist() == [False, True]
+    assert torch.distributions.Distribution._validate_args is False
+
+
 def test_a_row_that_raises_is_lost_alone() -> None:
     def model() -> None:
         scale = pyro.sample("scale", dist.Normal(1.0, 0.01))

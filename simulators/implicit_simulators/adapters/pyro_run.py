@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,17 @@ class Run:
     illegal: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.bool))
 
 
+@contextlib.contextmanager
+def _validated() -> Iterator[None]:
+    """Let distributions refuse parameters they cannot have, whatever the process has set: a row that has them fails."""
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(True)
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
+
+
 def run(
     model: Callable[[], Any],
     given: Mapping[str, Tensor],
@@ -91,6 +102,7 @@ def run(
     handler = _Sites(given, key, rows, frozenset(until), replace)
     with (
         Stream(key).forked(),  # whatever else the model draws from torch; and handlers are not for two threads at once
+        _validated(),
         pyro.get_param_store().scope(),
         pyro.poutine.block(),
         handler,
