@@ -15,14 +15,14 @@ References:
 
 from __future__ import annotations
 
-import inspect
-import operator
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
+from implicit_simulators.code import fingerprint
+from implicit_simulators.engines.rows import changes_of, count_arguments, instants, integer, key_words, matrix
 from implicit_simulators.engines.threads import in_threads
 
 Propensities = Callable[..., tuple[float, ...]]
@@ -52,16 +52,13 @@ def jump_process(propensities: Propensities, stoichiometry: Any) -> JumpProcess:
         >>> process.species, process.parameters, process.reactions
         (1, 2, 2)
     """
-    changes = np.asarray(stoichiometry)
-    if changes.ndim != 2 or not changes.size:
-        raise ValueError(f"stoichiometry: expected shape (R, k), a row for each reaction; got {changes.shape}")
-    if not np.issubdtype(changes.dtype, np.number) or not np.array_equal(changes, np.rint(changes)):
-        raise ValueError("stoichiometry: expected integers: jumps change counts by whole individuals")
-    return _process(propensities, tuple(tuple(int(change) for change in row) for row in changes))
+    changes = changes_of(stoichiometry)
+    # a function that reads a global is another process once the global has changed
+    return _process(fingerprint(propensities), propensities, changes)
 
 
 @lru_cache(maxsize=64)
-def _process(propensities: Propensities, stoichiometry: tuple[tuple[int, ...], ...]) -> JumpProcess:
+def _process(contents: str, propensities: Propensities, stoichiometry: tuple[tuple[int, ...], ...]) -> JumpProcess:
     return JumpProcess(propensities, stoichiometry)
 
 
@@ -81,7 +78,7 @@ class JumpProcess:
             raise ValueError(f"lanes: expected a multiple of 8 from 8 to 64; got {lanes}")
         self.propensities, self.stoichiometry, self._lanes = propensities, stoichiometry, lanes
         self.reactions, self.species = len(stoichiometry), len(stoichiometry[0])
-        self.parameters = _count_arguments(propensities) - self.species
+        self.parameters = count_arguments(propensities) - self.species
         if self.parameters < 0:
             raise ValueError(f"propensities: expected at least {self.species} arguments, one for each species")
         rates = propensities(*[1.0] * (self.species + self.parameters))
@@ -123,24 +120,21 @@ class JumpProcess:
         Raises:
             ValueError: If an argument has another shape or is out of range.
         """
-        parameters = _matrix(parameters, "parameters", self.parameters)
-        initial = _matrix(initial, "initial", self.species)
+        parameters = matrix(parameters, "parameters", self.parameters)
+        initial = matrix(initial, "initial", self.species)
         n = len(parameters)
         if len(initial) != n:
             raise ValueError(f"initial: expected {n} rows, as parameters has; got {len(initial)}")
-        times = np.ascontiguousarray(times, dtype=np.float64)
-        if times.ndim != 1 or not len(times) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
-            raise ValueError(f"times: expected finite, increasing numbers with shape (T,); got shape {times.shape}")
-        key = _integer(key, "key", 0, 2**64 - 1)
-        max_events = _integer(max_events, "max_events", 1, 2**32 - 1)
-        first_row = _integer(first_row, "first_row", 0, 2**32 - n)
+        times = instants(times)
+        k0, k1 = key_words(key)
+        max_events = integer(max_events, "max_events", 1, 2**32 - 1)
+        first_row = integer(first_row, "first_row", 0, 2**32 - n)
 
         states = np.empty((n, len(times), self.species))
         events = np.zeros(n, dtype=np.int64)
         if len(times) == 1:
             states[:, 0] = initial
         elif n:
-            k0, k1 = np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)
             self.prepare()
 
             def work(first: int, last: int) -> None:
@@ -171,27 +165,3 @@ class JumpProcess:
         kernel = compile_kernel(self.propensities, self.stoichiometry, self.parameters, lanes)
         name = getattr(self.propensities, "__qualname__", "propensities")
         return CachedKernel(kernel, ("jumps", self.propensities, self.stoichiometry, lanes), name)
-
-
-def _count_arguments(function: Propensities) -> int:
-    try:
-        arguments = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"propensities: expected a Python function; got {type(function).__name__}") from error
-    if any(a.kind not in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD) for a in arguments):
-        raise TypeError("propensities: expected positional arguments only, the counts and then the parameters")
-    return len(arguments)
-
-
-def _matrix(value: Any, name: str, columns: int) -> np.ndarray:
-    value = np.ascontiguousarray(value, dtype=np.float64)
-    if value.ndim != 2 or value.shape[1] != columns:
-        raise ValueError(f"{name}: expected shape (n, {columns}); got {value.shape}")
-    return value
-
-
-def _integer(value: Any, name: str, low: int, high: int) -> int:
-    value = operator.index(value)
-    if not low <= value <= high:
-        raise ValueError(f"{name}: expected an int in [{low}, {high}]; got {value}")
-    return value
