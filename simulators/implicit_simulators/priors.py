@@ -68,8 +68,9 @@ class TruncatedNormal(Distribution):
         shape = self._extended_shape(torch.Size(sample_shape))
         uniform = torch.rand(shape, dtype=torch.float64, device=self.loc.device).clamp_min(1e-300)
         loc, scale, low = self.loc.double(), self.scale.double(), self.low.double()
+        z = (loc - low) / scale
         # of the part that is kept; torch's ndtr is zero from some eight standard deviations on, log_ndtr is not
-        mass = torch.special.log_ndtr((loc - low) / scale).exp()
+        mass = torch.where(z > -5, torch.special.ndtr(z), torch.special.log_ndtr(z).exp())
         draw = loc - scale * torch.special.ndtri(uniform * mass)
         smallest = torch.nextafter(self.low, torch.full_like(self.low, torch.inf))
         return torch.maximum(draw.to(self.loc.dtype), smallest)
