@@ -65,7 +65,8 @@ def test_every_file_of_the_checkout_is_in_the_package(pytestconfig: pytest.Confi
         "implicit_infer": pytestconfig.rootpath / "implicit_infer",
     }
     for name, source in sources.items():
-        there = {path.relative_to(source) for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+        files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+        there = {path for path in files if "__pycache__" not in path.parts}  # bytecode, and kernels
         installed = {path.relative_to(ROOTS[name]) for path in ROOTS[name].rglob("*") if path.is_file()}
         assert there - installed == set()
 

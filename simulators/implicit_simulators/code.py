@@ -27,6 +27,7 @@ import sys
 import sysconfig
 import types
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ TOLD = (
     *(decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta),
 )
 """Types whose ``repr`` is all that they are."""
+
+PACKAGES = {"site-packages", "dist-packages"}
+"""Folders that hold what is installed, wherever they are."""
 
 OURS = ("implicit_simulators", "implicit_estimators", "implicit_infer")
 
@@ -104,7 +108,7 @@ class Digest:
 
     def _plain(self, value: Any) -> bool:
         """Take in a collection or an array; False if it is neither."""
-        if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) or hasattr(value, "__array__"):
+        if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) or _has_array(value):
             self._array(value)
             return True
         if not isinstance(value, (tuple, list, collections.deque, set, frozenset, dict, types.MappingProxyType)):
@@ -136,7 +140,8 @@ class Digest:
 
     def _object(self, value: Any) -> None:
         kind = type(value)
-        inner = getattr(value, "py_func", None) or getattr(value, "__wrapped__", None)  # numba, functools and others
+        # numba, functools and others
+        inner = _attribute(value, "py_func", None) or _attribute(value, "__wrapped__", None)
         if isinstance(value, type):
             self._class(value)
         elif isinstance(value, types.FunctionType):
@@ -160,15 +165,15 @@ class Digest:
         elif isinstance(value, torch.distributions.Distribution):
             self.put("distribution", kind.__qualname__)
             self.add(vars(value))
-        elif isinstance(getattr(value, "kwds", None), dict):
+        elif isinstance(_attribute(value, "kwds", None), dict):
             self.put("frozen")  # a distribution of scipy with its parameters
-            self.add([getattr(getattr(value, "dist", None), "name", ""), getattr(value, "args", ()), value.kwds])
+            self.add([getattr(_attribute(value, "dist", None), "name", ""), getattr(value, "args", ()), value.kwds])
         elif _installed(kind):
-            self.put("object", kind.__module__, kind.__qualname__, getattr(value, "__name__", ""))
+            self.put("object", kind.__module__, kind.__qualname__, _attribute(value, "__name__", ""))
         else:
             self.put("object")
             self.add(kind)
-            self.add(getattr(value, "__dict__", {}))
+            self.add(_attribute(value, "__dict__", {}))
 
     def _array(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
@@ -239,6 +244,19 @@ def _globals(instructions: list[dis.Instruction], names: Mapping[str, Any]) -> I
             yield value
 
 
+def _attribute(value: Any, name: str, default: Any) -> Any:
+    """An attribute, of objects too that raise at names they do not know."""
+    try:
+        return getattr(value, name, default)
+    except Exception:
+        return default
+
+
+def _has_array(value: Any) -> bool:
+    """Whether a value can be made an array; objects that answer for any name, or raise at one, cannot."""
+    return callable(getattr(type(value), "__array__", None))
+
+
 def _installed(thing: Any) -> bool:
     """Whether a module, or that of a function or class, is a package's and not the user's own."""
     name = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
@@ -250,7 +268,8 @@ def _installed(thing: Any) -> bool:
     if module is None:
         return False  # gone, or it came from another process
     file = getattr(module, "__file__", None)
-    return file is None or file.startswith(_folders())
+    # an environment may borrow another's packages, and so may a user's own folder of them
+    return file is None or file.startswith(_folders()) or not PACKAGES.isdisjoint(Path(file).parts)
 
 
 @functools.cache

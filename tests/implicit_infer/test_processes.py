@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+import cloudpickle
 import pytest
 import torch
 import xarray as xr
@@ -16,6 +17,8 @@ import implicit_infer as ii
 from implicit_infer import processes
 from implicit_simulators import FunctionSimulator
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 

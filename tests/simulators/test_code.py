@@ -223,3 +223,31 @@ print(json.dumps([fingerprint(space["f"]), fingerprint(pickle.loads(bytes.fromhe
 
 def _paths(seed: str) -> dict[str, str]:
     return {"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
+
+
+def test_packages_are_known_wherever_they_are(tmp_path, monkeypatch) -> None:
+    """An environment may borrow another's: what is in its ``site-packages`` counts by name, all else by content."""
+    prints = {}
+    for place in ("site-packages", "own"):
+        folder = tmp_path / place
+        folder.mkdir()
+        for version in (1, 2):
+            name = f"borrowed_{place.replace('-', '_')}"
+            module = types.ModuleType(name)
+            module.__file__ = str(folder / f"{name}.py")
+            exec(f"def step(x): return x + {version}", vars(module))
+            monkeypatch.setitem(sys.modules, name, module)
+            f = made("def f(x): return step(x)", step=module.step)
+            prints[place, version] = fingerprint(f)
+    assert prints["site-packages", 1] == prints["site-packages", 2]
+    assert prints["own", 1] != prints["own", 2]
+
+
+def test_objects_that_answer_for_any_name_are_taken_by_type() -> None:
+    class Anything:
+        def __getattr__(self, name: str):
+            raise RuntimeError(f"no {name} here")
+
+    assert fingerprint(made("def f(x): return x", thing=Anything())) == fingerprint(made("def f(x): return x"))
+    f = made("def f(x): return thing", thing=torch.fx.operator_schemas._FakeGlobalNamespace())
+    assert fingerprint(f) == fingerprint(f)
