@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from implicit_simulators import LotkaVolterra
 from implicit_simulators.engines.jump import jump_process
 from implicit_simulators.engines.steps import StepProcess, step_process
 
@@ -479,6 +480,24 @@ def models() -> dict[str, dict[str, Work | None]]:
     }
 
 
+def populations() -> None:
+    """Exact jumps and leaps over twenty years, at the posterior mean of the pelts, as individuals become more."""
+    print("\n| individuals per thousand pelts, ms a row | jump | tau |\n| --- | --- | --- |")
+    theta = torch.tensor([[0.55, 0.028, 0.8, 0.024, 34.0, 5.9, 0.29, 0.29]])
+    for size, rows in ((10, 400), (100, 100), (1_000, 40), (10_000, 8)):
+        costs = []
+        for dynamics in ("jump", "tau"):
+            simulator = LotkaVolterra(dynamics, system_size=float(size), max_events=10**9)
+            simulator.simulate(theta, seed=0)  # compiles
+            times = []
+            for repeat in range(3):
+                begun = cpu_seconds()
+                simulator.simulate(theta.repeat(rows, 1), seed=repeat)
+                times.append((cpu_seconds() - begun) / rows * 1e3)
+            costs.append(statistics.median(times))
+        print(f"| {size:,} | {costs[0]:.3g} | {costs[1]:.3g} |", flush=True)
+
+
 def cpu_seconds() -> float:
     """CPU time of this process and of the children it has waited for."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -542,6 +561,7 @@ def main() -> None:
             print(f"(not measured: {name}, which is not installed)")
     wall = in_turns({"one thread": jumps(16_000), "two threads": jumps(16_000, threads=2)}, time.perf_counter)
     show("Jump engine, wall ns an event", {name: wall[name] for name in ("two threads", "one thread")})
+    populations()
     compile_times()
 
 

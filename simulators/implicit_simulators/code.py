@@ -77,6 +77,9 @@ class Digest:
     process (functions, classes, instances), and only inside itself where equal copies may stand for it (tuples).
     """
 
+    installed_by_name = True
+    """Whether functions of installed packages count by their name alone."""
+
     def __init__(self, seen: dict[int, tuple[int, Any]] | None = None) -> None:
         self.hash = hashlib.sha256()
         self.seen = {} if seen is None else seen
@@ -189,7 +192,7 @@ class Digest:
             self.put(array.tobytes())
 
     def _function(self, function: types.FunctionType) -> None:
-        if _installed(function):
+        if self.installed_by_name and _installed(function):
             self.put("function", function.__module__, function.__qualname__)
             return
         self.put("function")

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from implicit_simulators.adapters.own import OwnSimulator
 from implicit_simulators.adapters.prior import as_prior
-from implicit_simulators.base import Simulator, as_tensor
 from implicit_simulators.code import fingerprint
 from implicit_simulators.engines.jump import Propensities, jump_process
 from implicit_simulators.engines.langevin import check_columns
@@ -41,7 +41,7 @@ from implicit_simulators.streams import Stream
 SUBSTEPS = {"sde": 50, "ode": 25}
 
 
-class ReactionNetwork(Simulator):
+class ReactionNetwork(OwnSimulator):
     r"""A user's own reaction network.
 
     Rates are either a function ``propensities``, or follow mass action from ``reactants`` with one rate constant a
@@ -155,7 +155,7 @@ class ReactionNetwork(Simulator):
         self.event_shape = torch.Size([len(self.times), len(self.record)])
         self.event_times, self.event_labels = tuple(self.times.tolist()), self.record
         self.name = name or self.name
-        self._summarize = summarize
+        self._take_statistics(summarize)
         if dynamics in CONTINUOUS:
             x = torch.tensor([[1.0], [7.0], [40.0]]) + torch.arange(k)
             check_columns(self._rates(), x, self.sample_prior(3, seed=0)[:, : self.rate_parameters], reactions)
@@ -165,9 +165,7 @@ class ReactionNetwork(Simulator):
             jump_process(self._rates(), self.stoichiometry)
         if reference_theta is not None:
             self.reference_theta = tuple(self.check_theta([reference_theta])[0].tolist())
-        self._observed = None if observed is None else self.check_observation(observed)
-        if self._observed is not None:
-            self.observations = ("observed",)  # type: ignore[misc]  # a class constant of models, but one user's data
+        self._take_data(observed)
 
     def _rates(self) -> Propensities:
         if self._function is not None:
@@ -223,23 +221,6 @@ class ReactionNetwork(Simulator):
     def prepare(self) -> float:
         """Compile, or load from disk, the loop over events or leaps; the seconds that took."""
         return prepare_network(self.dynamics, self._rates(), self.stoichiometry, self.reactants, self.epsilon)
-
-    def summarize(self, x: Tensor) -> Tensor:
-        """Summary statistics of ``x``, with shape (n, s): the user's, or x flattened.
-
-        Raises:
-            ValueError: If the user's function does not give n rows.
-        """
-        if self._summarize is None:
-            return super().summarize(x)
-        s = as_tensor(self._summarize(x), "outcome of summarize").to(x)
-        if not s.ndim or len(s) != len(x):
-            raise ValueError(f"summarize: expected {len(x)} rows of statistics; got shape {tuple(s.shape)}")
-        return s.reshape(len(x), -1)
-
-    def _observation(self, name: str) -> Tensor:
-        assert self._observed is not None  # the only name is listed with the data
-        return self._observed
 
     def settings(self) -> dict[str, Any]:
         """The network, how it runs and how it is measured; a function by module, name and code."""

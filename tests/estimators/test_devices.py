@@ -28,7 +28,11 @@ def test_penalties_take_generators_of_either_device(name: str) -> None:
     real, fake = torch.randn(32, 3, device="cuda"), torch.randn(32, 3, device="cuda")
     critic = ConditionalCritic(3, 0, spectral_norm=True, seed=0, device="cuda")
     for device in ("cpu", "cuda"):
+        critic.zero_grad()
         PENALTIES[name]().penalty(critic, real, fake, seed=torch.Generator(device).manual_seed(0)).backward()
+        slopes = [parameter.grad for parameter in critic.parameters() if parameter.grad is not None]
+        assert slopes
+        assert all(slope.device.type == "cuda" and torch.isfinite(slope).all() for slope in slopes)
 
 
 def test_mmd_agrees_with_the_cpu() -> None:

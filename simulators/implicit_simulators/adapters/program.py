@@ -1,4 +1,4 @@
-"""What every user's own program needs as a simulator: names, data, summaries, and a record of the rows that failed."""
+"""What every user's own program needs as a simulator: a record of the rows that failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.adapters.own import OwnSimulator
 from implicit_simulators.streams import Seed
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Failure(NamedTuple):
     stderr: str = ""
 
 
-class ProgramSimulator(Simulator):
+class ProgramSimulator(OwnSimulator):
     """The part that a function, a Pyro model and an external program share; use one of these instead.
 
     Attributes:
@@ -44,8 +44,6 @@ class ProgramSimulator(Simulator):
         failed: How many rows failed in this process in all.
     """
 
-    _observed: Tensor | None = None
-    _summarize: Callable[[Tensor], Any] | None = None
     _record: Record
 
     def simulate(self, theta: Any, seed: Seed = None) -> Tensor:
@@ -84,32 +82,8 @@ class ProgramSimulator(Simulator):
 
     def _begin(self, summarize: Callable[[Tensor], Any] | None) -> None:
         """Take over what is the same for all and needs no trial run."""
-        if summarize is not None and not callable(summarize):
-            raise TypeError(f"summarize: expected a callable or None; got {type(summarize).__name__}")
-        self._summarize, self._record = summarize, Record()
-
-    def _take_data(self, observed: Any) -> None:
-        """Make data available as ``observation("observed")``, once ``event_shape`` is known."""
-        if observed is not None:
-            self._observed = self.check_observation(observed)
-            self.observations = ("observed",)  # type: ignore[misc]  # a class constant of models, but one user's data
-
-    def _observation(self, name: str) -> Tensor:
-        assert self._observed is not None  # the only name is listed with the data
-        return self._observed
-
-    def summarize(self, x: Tensor) -> Tensor:
-        """Summary statistics of ``x``, with shape (n, k): the user's, or x flattened.
-
-        Raises:
-            ValueError: If the user's function does not give n rows.
-        """
-        if self._summarize is None:
-            return super().summarize(x)
-        s = as_tensor(self._summarize(x), "outcome of summarize").to(x)
-        if not s.ndim or len(s) != len(x):
-            raise ValueError(f"summarize: expected {len(x)} rows of statistics; got shape {tuple(s.shape)}")
-        return s.reshape(len(x), -1)
+        self._take_statistics(summarize)
+        self._record = Record()
 
 
 class Record:

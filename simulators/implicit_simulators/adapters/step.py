@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from implicit_simulators.adapters.own import OwnSimulator
 from implicit_simulators.adapters.prior import as_prior
-from implicit_simulators.base import Simulator, as_tensor
+from implicit_simulators.base import as_tensor
 from implicit_simulators.code import fingerprint
 from implicit_simulators.engines.paths import compiled_paths, needs_torch
 from implicit_simulators.engines.steps import step_process
@@ -17,7 +18,7 @@ from implicit_simulators.engines.torch_steps import run_in_torch
 from implicit_simulators.streams import Stream
 
 
-class StepSimulator(Simulator):
+class StepSimulator(OwnSimulator):
     r"""Wraps a scalar step, compiled by numba into a loop over 64 rows in lockstep.
 
     .. math:: s_{t+1} = f(s_t, \theta, \varepsilon_t), \qquad y_j \sim g(s_{jm}, \theta, \eta_j)
@@ -127,12 +128,11 @@ class StepSimulator(Simulator):
         self.name = str(name or getattr(step, "__name__", "step"))
         self.steps, self.every, self.skip, self.threads = steps, every, skip, threads
         self.differentiable = differentiable
-        self._initial, self._summarize = initial, summarize
+        self._initial = initial
+        self._take_statistics(summarize)
         times, outputs = (steps - skip) // every, self.process.outputs
         self.event_shape = torch.Size([times] if outputs == 1 else [times, outputs])
-        self._observed = None if observed is None else self.check_observation(observed)
-        if self._observed is not None:
-            self.observations = ("observed",)  # type: ignore[misc]  # a class constant of models, but one user's data
+        self._take_data(observed)
 
     @property
     def engine(self) -> str:
@@ -168,19 +168,6 @@ class StepSimulator(Simulator):
             expected = (len(theta), self.process.states)
             raise ValueError(f"initial: expected states of shape {expected}; got {tuple(initial.shape)}")
         return initial
-
-    def summarize(self, x: Tensor) -> Tensor:
-        """Summary statistics of ``x``, with shape (n, k): the user's, or x flattened."""
-        if self._summarize is None:
-            return super().summarize(x)
-        s = as_tensor(self._summarize(x), "outcome of summarize").to(x)
-        if not s.ndim or len(s) != len(x):
-            raise ValueError(f"summarize: expected {len(x)} rows of statistics; got shape {tuple(s.shape)}")
-        return s.reshape(len(x), -1)
-
-    def _observation(self, name: str) -> Tensor:
-        assert self._observed is not None  # the only name is listed with the data
-        return self._observed
 
     def settings(self) -> dict[str, Any]:
         """The step and all that made the model what it is, by a fingerprint of its code."""

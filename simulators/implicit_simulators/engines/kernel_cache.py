@@ -18,7 +18,6 @@ import logging
 import sys
 import threading
 import time
-import types
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +70,7 @@ class _Contents(Digest):
     in any package, has closed over other values each time.
     """
 
-    def _function(self, function: types.FunctionType) -> None:
-        self.put("function")
-        self._code(function.__code__, function.__globals__)
-        self.add(function.__defaults__)
-        self.add(function.__kwdefaults__)
-        for cell in function.__closure__ or ():
-            try:
-                self.add(cell.cell_contents)
-            except ValueError:
-                self.put("an empty cell")
+    installed_by_name = False
 
 
 class CachedKernel:
