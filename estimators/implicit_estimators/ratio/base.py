@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -10,9 +13,10 @@ from torch import Tensor
 from implicit_estimators.divergences import Divergence, divergence
 from implicit_estimators.estimate import Estimate
 from implicit_estimators.inputs import as_pair, as_samples
+from implicit_estimators.networks import storage
 from implicit_estimators.networks.train import Progress
 from implicit_estimators.ratio.check import RatioCheck, check_ratio
-from implicit_estimators.seeds import Seed, resolve_seed
+from implicit_estimators.seeds import Seed, resolve_seed, stream
 
 CHUNK = 2**17
 """Rows evaluated at a time."""
@@ -21,18 +25,26 @@ CHUNK = 2**17
 class RatioEstimator:
     r"""Estimates :math:`\log p(x) / q(x)` from samples of p and of q.
 
-    A child sets ``name`` and writes ``_fit`` and ``_log_ratio``; ``_fit`` leaves samples that it did not learn from in
-    ``held_out``.
+    A child sets ``name``, keeps each argument of its constructor as an attribute of that name, and writes ``_fit`` and
+    ``_log_ratio``, and ``_state`` and ``_restore`` for :meth:`save` and :meth:`load`. ``_fit`` leaves samples that it
+    did not learn from in ``held_out``; or, where fits are cheap, learns from all and calls :meth:`_cross_fit`.
 
     Attributes:
         name: Name in ``RATIO_ESTIMATORS``.
         width: Columns of the samples; 0 before :meth:`fit`.
         held_out: Samples of p and of q that were not learned from, with shapes (n, d) and (m, d), on the CPU.
+        held_out_log_ratio: Log-ratios at ``held_out`` by estimators that did not learn from the row in question, with
+            shapes (n,) and (m,); None where the estimator itself did not.
     """
 
     name: ClassVar[str]
     width: int = 0
     held_out: tuple[Tensor, Tensor]
+    held_out_log_ratio: tuple[Tensor, Tensor] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by name; ``type(self)(**settings)`` is the same estimator, not fitted."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def fit(
         self,
@@ -62,6 +74,7 @@ class RatioEstimator:
         samples_p, samples_q = as_pair(p, q, rows=2)
         device = torch.device(device)
         samples_p, samples_q = samples_p.detach().to(device), samples_q.detach().to(device)
+        self.held_out_log_ratio = None
         self._fit(samples_p, samples_q, resolve_seed(seed), device, progress)
         self.width = samples_p.shape[1]
         return self
@@ -71,6 +84,64 @@ class RatioEstimator:
 
     def _log_ratio(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must write _log_ratio(x)")
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors, and the JSON-able rest, that :meth:`_restore` makes the fitted estimator from."""
+        raise NotImplementedError(f"{type(self).__name__} must write _state()")
+
+    def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must write _restore(tensors, rest)")
+
+    def _cross_fit(
+        self, p: Tensor, q: Tensor, seed: int, fit: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]], folds: int
+    ) -> None:
+        """Hold every row out in turn: ``fit(p, q)`` on the other folds gives log-ratios at the rows of one fold."""
+        generator = stream(seed, "split")
+        sides = []
+        for samples in (p, q):
+            place = torch.randperm(len(samples), generator=generator).to(samples.device)
+            sides.append((samples, place % min(folds, len(p), len(q))))
+        values = [samples.new_zeros(len(samples), dtype=torch.float32) for samples, _ in sides]
+        for fold in range(min(folds, len(p), len(q))):
+            log_ratio = fit(*(samples[place != fold] for samples, place in sides))
+            for value, (samples, place) in zip(values, sides, strict=True):
+                value[place == fold] = log_ratio(samples[place == fold]).float()
+        self.held_out = (p.cpu(), q.cpu())
+        self.held_out_log_ratio = (values[0].cpu(), values[1].cpu())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator, with the samples held out for its check, to one safetensors file.
+
+        Raises:
+            RuntimeError: If it has not been fitted.
+            TypeError: If a setting is an object that has no name.
+        """
+        self._check_fitted()
+        tensors, rest = self._state()
+        tensors = {f"state.{name}": value for name, value in tensors.items()}
+        tensors |= {"held_out.p": self.held_out[0], "held_out.q": self.held_out[1]}
+        if self.held_out_log_ratio is not None:
+            values = self.held_out_log_ratio
+            tensors |= {"held_out_log_ratio.p": values[0], "held_out_log_ratio.q": values[1]}
+        storage.save(path, self.name, tensors, {"settings": self.settings(), "rest": rest})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:
+        """Read an estimator that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file holds something else.
+        """
+        tensors, config = storage.load(path, cls.name, device)
+        estimator = cls(**config["settings"])
+        held_out = {name: tensors.pop(name).cpu() for name in list(tensors) if name.startswith("held_out")}
+        estimator.held_out = (held_out["held_out.p"], held_out["held_out.q"])
+        if "held_out_log_ratio.p" in held_out:
+            estimator.held_out_log_ratio = (held_out["held_out_log_ratio.p"], held_out["held_out_log_ratio.q"])
+        estimator.width = estimator.held_out[0].shape[1]
+        estimator._restore({name.removeprefix("state."): value for name, value in tensors.items()}, config["rest"])
+        return estimator
 
     def log_ratio(self, x: Any) -> Tensor:
         """Log p(x)/q(x), in nats.
@@ -119,8 +190,8 @@ class RatioEstimator:
             ValueError: If there is no such divergence, or samples are refused as by :meth:`fit`.
         """
         chosen = divergence(name)
-        samples = self._test_samples(p, q)
-        return Estimate.mean(*(chosen.balanced_integrand(self.log_ratio(side)) for side in samples))
+        _, log_ratios = self._test_samples(p, q)
+        return Estimate.mean(*(chosen.balanced_integrand(side) for side in log_ratios))
 
     def check(self, p: Any = None, q: Any = None, *, seed: Seed = 0) -> RatioCheck:
         """Hold the ratio against samples that it was not learned from (see :class:`RatioCheck`).
@@ -137,17 +208,23 @@ class RatioEstimator:
             RuntimeError: If the estimator has not been fitted.
             ValueError: If only one of p and q is given, or samples are refused as by :meth:`fit`.
         """
-        samples_p, samples_q = self._test_samples(p, q)
-        return check_ratio(self.log_ratio(samples_p), self.log_ratio(samples_q), samples_p, samples_q, seed)
+        samples, log_ratios = self._test_samples(p, q)
+        return check_ratio(*log_ratios, *samples, seed)
 
-    def _test_samples(self, p: Any, q: Any) -> tuple[Tensor, Tensor]:
+    def _test_samples(self, p: Any, q: Any) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Samples that were not learned from, and the log-ratios there."""
         self._check_fitted()
         if (p is None) != (q is None):
             raise ValueError("p, q: expected samples of both, or of neither for those held out of the fit")
-        if p is None:
-            return self.held_out
-        return as_pair(p, q, rows=2, width=self.width)
+        samples = self.held_out if p is None else as_pair(p, q, rows=2, width=self.width)
+        if p is None and self.held_out_log_ratio is not None:
+            return samples, self.held_out_log_ratio
+        return samples, (self.log_ratio(samples[0]), self.log_ratio(samples[1]))
 
     def _check_fitted(self) -> None:
         if not self.width:
             raise RuntimeError(f"{type(self).__name__}: call fit(p, q) first")
+
+    def __repr__(self) -> str:
+        state = f"fitted to {self.width} columns" if self.width else "not fitted"
+        return f"{type(self).__name__}({state})"

@@ -13,14 +13,12 @@ References:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from implicit_estimators.networks import storage
 from implicit_estimators.networks.mlp import MLP
 from implicit_estimators.networks.standardise import Standardiser
 from implicit_estimators.networks.train import History, Progress, split, train
@@ -93,21 +91,6 @@ class LogisticRatio(RatioEstimator):
         self.patience = patience
         self.validation = validation
 
-    def settings(self) -> dict[str, Any]:
-        """All settings by name; ``LogisticRatio(**settings)`` is the same estimator, not fitted."""
-        return {
-            "hidden": self.hidden,
-            "loss": self.loss,
-            "activation": self.activation,
-            "robust": self.robust,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "patience": self.patience,
-            "validation": self.validation,
-        }
-
     def _fit(self, p: Tensor, q: Tensor, seed: int, device: torch.device, progress: Progress | None) -> None:
         (learn_p, learn_q), (test_p, test_q) = (
             [group[0] for group in part] for part in split([(p,), (q,)], self.validation, seed)
@@ -149,41 +132,20 @@ class LogisticRatio(RatioEstimator):
         inputs = self._standardiser(x.to(self._standardiser.location.device)).float()
         return self._fitted_loss.log_ratio(self._network(inputs)[:, 0]).to(x.device)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator, with the samples held out for its check, to one safetensors file.
-
-        Raises:
-            RuntimeError: If it has not been fitted.
-            TypeError: If its loss is an object without a name in ``RATIO_LOSSES``.
-        """
-        self._check_fitted()
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if not isinstance(self.loss, str):
             raise TypeError(f"loss: only named losses can be saved; got {self.loss!r}")
         tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
         tensors |= {f"standardiser.{name}": value for name, value in self._standardiser.state_dict().items()}
-        tensors |= {"held_out.p": self.held_out[0], "held_out.q": self.held_out[1]}
-        config = {"settings": self.settings(), "prior": self._fitted_loss.prior}
-        storage.save(path, self.name, tensors, config)
+        return tensors, {"prior": self._fitted_loss.prior}
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:
-        """Read an estimator that :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file holds something else.
-        """
-        tensors, config = storage.load(path, cls.name, device)
-        estimator = cls(**config["settings"])
-        estimator.held_out = (tensors.pop("held_out.p").cpu(), tensors.pop("held_out.q").cpu())
-        estimator.width = estimator.held_out[0].shape[1]
+    def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
         location, scale = tensors.pop("standardiser.location"), tensors.pop("standardiser.scale")
-        estimator._standardiser = Standardiser(location, scale, squash=estimator.robust)
-        network = MLP(estimator.width, 1, estimator.hidden, activation=estimator.activation, device=device)
+        self._standardiser = Standardiser(location, scale, squash=self.robust)
+        network = MLP(self.width, 1, self.hidden, activation=self.activation, device=location.device)
         network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
-        estimator._network = network.requires_grad_(False).eval()
-        estimator._fitted_loss = ratio_loss(estimator.loss, prior=config["prior"])
-        return estimator
+        self._network = network.requires_grad_(False).eval()
+        self._fitted_loss = ratio_loss(self.loss, prior=rest["prior"])
 
     def __repr__(self) -> str:
         state = f"fitted to {self.width} columns" if self.width else "not fitted"
