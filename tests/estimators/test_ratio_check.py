@@ -50,6 +50,14 @@ def test_wrong_ratios_are_off(plane, wrong, reason: str) -> None:
     assert not found.trusted
 
 
+@pytest.mark.parametrize("stretch", [2, 4, 10])
+def test_being_too_sure_is_no_excuse(plane, stretch: float) -> None:
+    """A stretched ratio leaves few samples undecided, but p and q do overlap, as its recalibration shows."""
+    found = check(plane, lambda s: stretch * s)
+    assert found.verdict.startswith("off: ")
+    assert max(found.effective_q, found.effective_p) < 50
+
+
 @pytest.mark.parametrize("wrong", [lambda s: s, lambda s: 1.3 * s])
 def test_where_p_and_q_hardly_overlap_samples_cannot_tell(wrong) -> None:
     """Twenty pairs with correlation 0.795 (MI 10 nats): the truth itself has two effective samples."""
@@ -66,6 +74,8 @@ def test_where_p_and_q_hardly_overlap_samples_cannot_tell(wrong) -> None:
 
     found = check_ratio(wrong(log_ratio(p)), wrong(log_ratio(q)), p.flatten(1), q.flatten(1), seed=0)
     assert found.verdict.startswith("uninformative: p and q overlap in too few samples")
+    assert "telescoping" in found.notes[0]
+    assert f"note: {found.notes[0]}" in str(found)
 
 
 def test_samples_that_do_not_overlap_at_all_are_uninformative() -> None:
@@ -80,7 +90,7 @@ def test_log_ratios_of_any_size_give_no_nan(size: float) -> None:
     p, q = torch.randn(60, 1), torch.randn(60, 1)
     found = check_ratio(size * torch.randn(60), size * torch.randn(60), p, q, seed=0)
     estimates = [value for value in vars(found).values() if isinstance(value, Estimate)]
-    assert len(estimates) == 7
+    assert len(estimates) == 8
     for value in estimates:
         assert not math.isnan(value)
         assert not math.isnan(value.standard_error)
@@ -90,7 +100,71 @@ def test_log_ratios_of_any_size_give_no_nan(size: float) -> None:
 def test_few_samples_are_never_trusted() -> None:
     for n in (2, 5, 30):
         p, q = torch.randn(n, 1), torch.randn(n, 1)
-        assert not check_ratio(torch.zeros(n), torch.zeros(n), p, q, seed=0).trusted
+        found = check_ratio(torch.zeros(n), torch.zeros(n), p, q, seed=0)
+        assert not found.trusted
+        assert found.notes[0].startswith(f"{n} held-out samples of a side are too few")
+
+
+class Pairs:
+    """p: pairs of normals with correlation rho; q: independent normals."""
+
+    def __init__(self, pairs: int, rho: float) -> None:
+        self.pairs, self.rho = pairs, rho
+
+    def samples(self, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        z, q = torch.randn(2, n, self.pairs, 2, generator=torch.Generator().manual_seed(seed))
+        p = torch.stack([z[..., 0], self.rho * z[..., 0] + math.sqrt(1 - self.rho**2) * z[..., 1]], -1)
+        return p.flatten(1), q.flatten(1)
+
+    def log_ratio(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.double().unflatten(1, (self.pairs, 2)).unbind(-1)
+        rest = 1 - self.rho**2
+        return -0.5 * (((b - self.rho * a) ** 2 / rest - b**2) + math.log(rest)).sum(1)
+
+
+FIVE, TWENTY = Pairs(5, 0.5), Pairs(20, math.sqrt(1 - math.exp(-1)))
+IMPOSTORS = {
+    "truth": (lambda s: s, "trusted", "uninformative"),
+    "one": (lambda s: 0 * s, "off", "off"),
+    "factor": (lambda s: s + 0.5, "off", "uninformative"),
+    "steep": (lambda s: 1.3 * s, "off", "uninformative"),
+}
+"""What is made of the truth, and the verdict on it for five and for twenty pairs."""
+
+
+@pytest.mark.parametrize(("wrong", "five", "twenty"), IMPOSTORS.values(), ids=IMPOSTORS)
+def test_impostors(wrong, five: str, twenty: str) -> None:
+    for problem, verdict in ((FIVE, five), (TWENTY, twenty)):
+        p, q = problem.samples(1000, 0)
+        found = check_ratio(wrong(problem.log_ratio(p)), wrong(problem.log_ratio(q)), p, q, seed=0)
+        assert found.verdict.split(":")[0] == verdict, str(found)
+
+
+def learned(kind: str, problem: Pairs, seed: int):
+    """The log-ratio of a classifier of scikit-learn's, as it comes."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.neural_network import MLPClassifier
+
+    classifier = (
+        HistGradientBoostingClassifier(random_state=seed)
+        if kind == "HistGB"
+        else MLPClassifier((128, 128), early_stopping=True, random_state=seed)
+    )
+    p, q = problem.samples(10_000, 10_000 + seed)
+    classifier.fit(torch.cat([p, q]).numpy(), [1] * len(p) + [0] * len(q))
+    return lambda x: torch.from_numpy(classifier.predict_proba(x.numpy())[:, 1]).logit(eps=1e-15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_impostors_over_seeds(seed: int) -> None:
+    """With 10,000 fresh samples of each side, what scikit-learn learns from 10,000 is found out as well."""
+    ratios = {name: (lambda x, f=f: f(FIVE.log_ratio(x)), verdict) for name, (f, verdict, _) in IMPOSTORS.items()}
+    ratios |= {kind: (learned(kind, FIVE, seed), "off") for kind in ("HistGB", "MLP")}
+    p, q = FIVE.samples(10_000, seed)
+    for name, (log_ratio, verdict) in ratios.items():
+        found = check_ratio(log_ratio(p), log_ratio(q), p, q, seed=seed)
+        assert found.verdict.split(":")[0] == verdict, f"{name}\n{found}"
 
 
 def test_means_are_those_of_the_formulas(plane) -> None:

@@ -3,15 +3,16 @@ r"""How far to trust an estimated ratio, from fresh samples: moments, calibratio
 A ratio r = p/q must satisfy :math:`\mathbb{E}_q[r] = 1` and :math:`\mathbb{E}_p[1/r] = 1`. The classifier
 :math:`D = r / (1 + r)` must be calibrated: among samples with D = 0.7, seven in ten are from p; and regressing the
 label on log r must give slope 1 and intercept 0, which tells best whether the ratio is too sure of itself. And p
-weighted by 1 - D must be the same distribution as q weighted by D, which a fresh classifier tries to refute.
+weighted by 1 - D must be the same distribution as q weighted by D, which a fresh classifier and a kernel test try to
+refute (``leftovers``).
 
 No one of these suffices: r = 1 passes all but the last for any p and q, and a factor on r passes the last. Where p
 and q hardly overlap, a handful of samples decides all averages, and even the true ratio fails: then the answer is
-"uninformative".
+"uninformative", together with the signs against the ratio that there are all the same. Whether p and q overlap is
+read off the ratio and off the ratio recalibrated by its own calibration line: one that is ten times too sure of itself
+does not get away with the few samples that it leaves undecided.
 
 References:
-    | Balancing Covariates via Propensity Score Weighting (Li, Morgan and Zaslavsky, 2018), for the weights 1 - D and D
-    | https://arxiv.org/abs/1404.1785
     | Two Further Applications of a Model for Binary Regression (Cox, 1958), for the calibration line
     | https://doi.org/10.1093/biomet/45.3-4.562
 """
@@ -26,16 +27,15 @@ from torch import Tensor
 
 from implicit_estimators.divergences import softplus
 from implicit_estimators.estimate import Estimate
-from implicit_estimators.networks.mlp import MLP
-from implicit_estimators.networks.standardise import Standardiser
-from implicit_estimators.networks.train import split, train
-from implicit_estimators.ratio_losses import LogLoss
+from implicit_estimators.ratio.leftovers import balance_p_value, weighted_areas
 from implicit_estimators.seeds import Seed, resolve_seed
 
 ENOUGH = 50.0
 """Effective samples below which an average says nothing of the ratio."""
 SIGNIFICANT = 3.0
 """Standard errors beyond which a deviation is not chance."""
+RARE = 0.005
+"""A p-value below which a difference is not chance."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,21 @@ class RatioCheck:
         reliability: One row for each bin: mean D, observed share of p, share of all samples; shape (bins, 3).
         weighted_auc: Area under the ROC curve of a fresh classifier of p weighted by 1 - D against q weighted by D;
             0.5 if the ratio is right up to a factor.
+        reweighted_auc: The same classifier's area of p against q weighted by r: what is told apart after
+            importance weighting. Heavy weights make it noisy, so no verdict rests on it; its error is infinite where
+            fewer than 50 samples are effective.
+        balance_p_value: Of a kernel test of p weighted by 1 - D against q weighted by D; uniform if the ratio is right.
         effective_q: Effective number of samples of q weighted by r.
         effective_p: Effective number of samples of p weighted by 1/r.
         tail_q: Tail index of r over q; from 1/2 on its variance is infinite, and its mean comes out too small.
         tail_p: Tail index of 1/r over p.
         effective_overlap: Samples that could be of either: the smaller effective number under the weights of
-            ``weighted_auc``, and no more than twice their sum (which is the number of samples where D = 1/2).
+            ``weighted_auc``, and no more than twice their sum (which is the number of samples where D = 1/2); of the
+            ratio or of the recalibrated one, whichever claims more.
         n_p: Samples of p.
         n_q: Samples of q.
         verdict: "trusted", "off: ..." with what is wrong, or "uninformative: ..." where samples cannot tell.
+        notes: Sentences on what to do about it, and on samples that are not what they should be.
     """
 
     mean_ratio: Estimate
@@ -74,6 +80,8 @@ class RatioCheck:
     slope: Estimate
     reliability: Tensor
     weighted_auc: Estimate
+    reweighted_auc: Estimate
+    balance_p_value: float
     effective_q: float
     effective_p: float
     tail_q: float
@@ -82,6 +90,7 @@ class RatioCheck:
     n_p: int
     n_q: int
     verdict: str
+    notes: tuple[str, ...] = ()
 
     @property
     def trusted(self) -> bool:
@@ -97,11 +106,13 @@ class RatioCheck:
             ("calibration intercept", repr(self.intercept), "0"),
             ("calibration slope", repr(self.slope), "1"),
             ("AUC after weighting", repr(self.weighted_auc), "0.5"),
+            ("AUC, q weighted by r", repr(self.reweighted_auc), "0.5"),
+            ("p-value of the balance", f"{self.balance_p_value:.3g}", f"> {RARE:g}"),
             ("effective samples of q", f"{self.effective_q:.0f} of {self.n_q}", f">= {ENOUGH:.0f}"),
             ("effective samples of p", f"{self.effective_p:.0f} of {self.n_p}", f">= {ENOUGH:.0f}"),
         ]
         lines = [f"{what:<24}{found:<20}expected {expected}" for what, found, expected in rows]
-        return "\n".join([*lines, f"verdict: {self.verdict}"])
+        return "\n".join([*lines, f"verdict: {self.verdict}", *(f"note: {note}" for note in self.notes)])
 
 
 def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Seed = None) -> RatioCheck:
@@ -126,10 +137,11 @@ def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Se
             f"{len(log_r_p)}, {len(log_r_q)} log-ratios"
         )
     log_r_p, log_r_q = log_r_p.detach().cpu().double(), log_r_q.detach().cpu().double()
-    # log D and log(1 - D): weights that stay below 1
-    overlap_p, overlap_q = -softplus(log_r_p), -softplus(-log_r_q)
+    seed, effective_q = resolve_seed(seed), effective_number(log_r_q)
     error, noise, reliability = _calibration(log_r_p, log_r_q)
     intercept, slope = _calibration_line(log_r_p, log_r_q)
+    recalibrated = [float(intercept) + float(slope) * side for side in (log_r_p, log_r_q)]
+    weighted, reweighted = weighted_areas(p, q, log_r_p, log_r_q, seed)
     found = RatioCheck(
         mean_ratio=_mean_exp(log_r_q),
         mean_inverse=_mean_exp(-log_r_p),
@@ -139,17 +151,22 @@ def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Se
         intercept=intercept,
         slope=slope,
         reliability=reliability,
-        weighted_auc=_weighted_auc(p, q, overlap_p, overlap_q, resolve_seed(seed)),
-        effective_q=effective_number(log_r_q),
+        weighted_auc=weighted,
+        reweighted_auc=reweighted if effective_q >= ENOUGH else Estimate(reweighted, math.inf),
+        balance_p_value=balance_p_value(p, q, log_r_p, log_r_q, seed),
+        effective_q=effective_q,
         effective_p=effective_number(-log_r_p),
         tail_q=tail_index(log_r_q),
         tail_p=tail_index(-log_r_p),
-        effective_overlap=min(_overlap(overlap_p), _overlap(overlap_q)),
+        effective_overlap=max(_overlap(log_r_p, log_r_q), _overlap(*recalibrated)),
         n_p=len(p),
         n_q=len(q),
         verdict="",
     )
-    object.__setattr__(found, "verdict", _verdict(found))
+    claimed = effective_q, found.effective_p
+    averaged = max(*claimed, effective_number(recalibrated[1]), effective_number(-recalibrated[0]))
+    object.__setattr__(found, "verdict", _verdict(found, averaged))
+    object.__setattr__(found, "notes", _notes(found))
     return found
 
 
@@ -158,8 +175,10 @@ def effective_number(log_weights: Tensor) -> float:
     return math.exp(float(2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)))
 
 
-def _overlap(log_weights: Tensor) -> float:
-    return min(effective_number(log_weights), 2 * float(log_weights.exp().sum()))
+def _overlap(log_r_p: Tensor, log_r_q: Tensor) -> float:
+    # log(1 - D) and log D: weights that stay below 1
+    sides = (-softplus(log_r_p), -softplus(-log_r_q))
+    return min(min(effective_number(side), 2 * float(side.exp().sum())) for side in sides)
 
 
 def tail_index(log_weights: Tensor) -> float:
@@ -235,61 +254,22 @@ def _calibration_line(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, Estim
     return Estimate(float(line[0]), float(error[0])), Estimate(float(line[1]) / scale, float(error[1]) / scale)
 
 
-def _weighted_auc(p: Tensor, q: Tensor, log_weight_p: Tensor, log_weight_q: Tensor, seed: int) -> Estimate:
-    """A classifier is trained on one half of the samples and scored on the other.
-
-    Not on both in turn: where there is nothing to find, the second score is the first over again (each is the product
-    of the chance differences of the two halves), and their average would look surer than it is.
-    """
-    if min(len(p), len(q)) < 40:
-        return Estimate(0.5, math.inf)
-    standardiser = Standardiser.fit(p, q, robust=True)
-    rows = [standardiser(samples.detach()).float().cpu() for samples in (p, q)]
-    floor = torch.finfo(torch.float32).tiny  # a batch whose weights all round to 0 has no mean
-    weights = [(log - log.max()).exp().float() + floor for log in (log_weight_p, log_weight_q)]
-    seen, fresh = split(list(zip(rows, weights, strict=True)), 0.5, seed)
-    network = MLP(p.shape[1], 1, (32, 32), seed=seed)
-
-    def loss(p: Tensor, weight_p: Tensor, q: Tensor, weight_q: Tensor, generator: torch.Generator) -> Tensor:
-        return LogLoss().loss(network(p)[:, 0], network(q)[:, 0], weight_p, weight_q)
-
-    train(
-        network,
-        loss,
-        seen,
-        validation=0,
-        epochs=30,
-        batch_size=256,
-        learning_rate=5e-3,
-        weight_decay=0.1,
-        patience=None,
-        average=0.99,
-        seed=seed,
+def _verdict(check: RatioCheck, averaged: float) -> str:
+    """``averaged``: the effective number of samples that can verify a mean, under the ratio or the recalibrated one."""
+    wrong = _wrong(check)
+    if check.log_loss - math.log(2) > SIGNIFICANT * check.log_loss.standard_error + 1e-3:
+        return "; ".join([f"off: the log loss {check.log_loss!r} is worse than that of no ratio at all", *wrong])
+    if averaged >= ENOUGH and check.effective_overlap >= ENOUGH:
+        return f"off: {'; '.join(wrong)}" if wrong else "trusted"
+    signs = f"; all the same, there are signs against this one: {'; '.join(wrong)}" if wrong else ""
+    return (
+        f"uninformative: p and q overlap in too few samples ({check.effective_q:.0f} effective of {check.n_q} "
+        f"of q, {check.effective_p:.0f} of {check.n_p} of p); a wrong ratio would pass, too{signs}"
     )
-    with torch.no_grad():
-        (score_p, weight_p), (score_q, weight_q) = ((network(x)[:, 0].double(), w.double()) for x, w in fresh)
-    return _area(score_p, weight_p, score_q, weight_q)
 
 
-def _area(score_p: Tensor, weight_p: Tensor, score_q: Tensor, weight_q: Tensor) -> Estimate:
-    """Weighted area under the ROC curve, with DeLong's standard error."""
-    placement_p = _share_below(score_p, score_q, weight_q)  # of q below each p
-    placement_q = 1 - _share_below(score_q, score_p, weight_p)  # of p above each q
-    share_p, share_q = weight_p / weight_p.sum(), weight_q / weight_q.sum()
-    area = (share_p * placement_p).sum()
-    variance = (share_p * (placement_p - area)).square().sum() + (share_q * (placement_q - area)).square().sum()
-    return Estimate(float(area), math.sqrt(float(variance)))
-
-
-def _share_below(scores: Tensor, others: Tensor, weights: Tensor) -> Tensor:
-    """Share of the weight of ``others`` below each score, ties by half."""
-    ordered, order = others.sort()
-    mass = torch.cat([weights.new_zeros(1), weights[order].cumsum(0)]) / weights.sum()
-    below, up_to = (torch.searchsorted(ordered, scores, right=right) for right in (False, True))
-    return 0.5 * (mass[below] + mass[up_to])
-
-
-def _verdict(check: RatioCheck) -> str:
+def _wrong(check: RatioCheck) -> list[str]:
+    """Every figure that is further from where it should be than chance and a little tolerance explain."""
     wrong = []
     for what, mean, effective, tail in (
         ("the mean of r over q", check.mean_ratio, check.effective_q, check.tail_q),
@@ -309,16 +289,22 @@ def _verdict(check: RatioCheck) -> str:
     for what, line, right in (("intercept", check.intercept, 0.0), ("slope", check.slope, 1.0)):
         if abs(line - right) > max(SIGNIFICANT * line.standard_error, 0.05):
             wrong.append(f"the calibration {what} is {line!r} and not {right:.0f}")
-    if check.log_loss - math.log(2) > SIGNIFICANT * check.log_loss.standard_error + 1e-3:
-        wrong.append(f"the log loss {check.log_loss!r} is worse than that of no ratio at all")
-    left = check.weighted_auc - 0.5
-    if check.effective_overlap >= ENOUGH and left > max(SIGNIFICANT * check.weighted_auc.standard_error, 0.01):
-        wrong.append(f"after weighting p and q are still told apart with AUC {check.weighted_auc!r}")
-    if wrong:
-        return "off: " + "; ".join(wrong)
-    if max(check.effective_q, check.effective_p) < ENOUGH or check.effective_overlap < ENOUGH:
-        return (
-            f"uninformative: p and q overlap in too few samples ({check.effective_q:.0f} effective of {check.n_q} "
-            f"of q, {check.effective_p:.0f} of {check.n_p} of p); a wrong ratio would pass, too"
+    if check.effective_overlap >= ENOUGH:
+        if check.weighted_auc - 0.5 > max(SIGNIFICANT * check.weighted_auc.standard_error, 0.01):
+            wrong.append(f"after weighting p and q are still told apart with AUC {check.weighted_auc!r}")
+        elif check.balance_p_value < RARE:
+            wrong.append(f"after weighting p and q still differ (p-value {check.balance_p_value:.2g})")
+    return wrong
+
+
+def _notes(check: RatioCheck) -> tuple[str, ...]:
+    notes = []
+    few = min(check.n_p, check.n_q)
+    if few < 2 * ENOUGH:
+        notes.append(f"{few} held-out samples of a side are too few to trust any ratio: give check(p, q) more")
+    elif check.effective_overlap < ENOUGH:
+        notes.append(
+            "p and q are all but separable, and a classifier that tells them apart need not know by how much: try "
+            'a method that goes from q to p in steps, such as "telescoping", and compare methods with one another'
         )
-    return "trusted"
+    return tuple(notes)
