@@ -34,7 +34,16 @@ COMPARISONS = {
 """What a difference between two laws is measured by."""
 
 RATIO_METHODS = {
-    "logistic": "implicit_estimators.ratio.logistic:LogisticRatio",
+    "logistic": "implicit_estimators.ratio.classifiers.logistic:LogisticRatio",
+    "f-divergence": "implicit_estimators.ratio.classifiers.f_divergence:FDivergenceRatio",
+    "smile": "implicit_estimators.ratio.classifiers.smile:SmileRatio",
+    "donsker-varadhan": "implicit_estimators.ratio.classifiers.donsker_varadhan:DonskerVaradhanRatio",
+    "nwj": "implicit_estimators.ratio.classifiers.nwj:NWJRatio",
+    "lsif": "implicit_estimators.ratio.classifiers.lsif:LSIFRatio",
+    "relative": "implicit_estimators.ratio.classifiers.relative:RelativeRatio",
+    "exponential": "implicit_estimators.ratio.classifiers.exponential:ExponentialRatio",
+    "brier": "implicit_estimators.ratio.classifiers.brier:BrierRatio",
+    "ensemble": "implicit_estimators.ratio.ensemble:EnsembleRatio",
 }
 """Density-ratio estimators; "auto" is the first."""
 

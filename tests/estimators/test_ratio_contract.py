@@ -13,6 +13,15 @@ from implicit_estimators.ratio.base import RatioEstimator
 
 QUICK: dict[str, dict] = {
     "logistic": {"hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
+    "f-divergence": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "smile": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "donsker-varadhan": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "nwj": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "lsif": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "relative": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "exponential": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "brier": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "ensemble": {"networks": 2, "hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
 }
 """Settings under which each is fitted in a fraction of a second."""
 NOT_SAVED: set[str] = set()

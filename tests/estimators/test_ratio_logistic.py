@@ -156,12 +156,12 @@ TRICKY = {
 }
 
 
-@pytest.mark.parametrize("robust", [False, True])
+@pytest.mark.parametrize("standardise", ["moments", "robust"])
 @pytest.mark.parametrize("kind", TRICKY)
 @pytest.mark.parametrize("n", [2, 3, 200])
-def test_finite_samples_never_give_nan(kind: str, n: int, robust: bool) -> None:
+def test_finite_samples_never_give_nan(kind: str, n: int, standardise: str) -> None:
     p, q = TRICKY[kind](n)
-    ratio = LogisticRatio(hidden=(16,), epochs=10, robust=robust).fit(p, q, seed=0)
+    ratio = LogisticRatio(hidden=(16,), epochs=10, standardise=standardise).fit(p, q, seed=0)
     for side in (p, q, 1e6 * p, torch.full_like(p, 3e38)):
         assert torch.isfinite(ratio.log_ratio(side)).all()
     assert all(not math.isnan(ratio.divergence(name)) for name in ("kl", "js"))
@@ -200,11 +200,12 @@ def test_heavy_tails_with_and_without_robust_units() -> None:
     x = torch.linspace(-5, 7, 101, dtype=torch.float64)[:, None]
     truth = (torch.log1p((x - 2) ** 2) - torch.log1p(x**2))[:, 0]
     errors = {
-        robust: float((LogisticRatio(robust=robust).fit(p, q, seed=0).log_ratio(x) - truth).abs().mean())
-        for robust in (True, False)
+        units: float((LogisticRatio(standardise=units).fit(p, q, seed=0).log_ratio(x) - truth).abs().mean())
+        for units in ("robust", "ranks", "moments")
     }
-    assert errors[True] < 0.3
-    assert errors[True] < errors[False]
+    assert errors["robust"] < 0.3
+    assert errors["ranks"] < 0.3
+    assert errors["moments"] > max(errors["robust"], errors["ranks"])
 
 
 def test_progress_hears_every_epoch(plane) -> None:
@@ -214,7 +215,10 @@ def test_progress_hears_every_epoch(plane) -> None:
     assert heard == [(epoch, {"loss", "validation"}) for epoch in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("settings", [{}, {"robust": True}, {"loss": "brier", "activation": "tanh"}, {"loss": "kl"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"standardise": "robust"}, {"standardise": "ranks"}, {"loss": "brier", "activation": "tanh"}, {"loss": "kl"}],
+)
 def test_it_is_saved_and_loaded(plane, settings: dict, tmp_path) -> None:
     p, q = plane.samples(300, 200, 0)
     ratio = LogisticRatio(**QUICK, **settings).fit(p, q, seed=0)
@@ -262,6 +266,7 @@ def test_bad_settings_are_named(tmp_path) -> None:
     for settings, message in [
         ({"loss": "hinge"}, "loss: expected one of log, brier"),
         ({"loss": "tv"}, "tells where p > q, not the ratio"),
+        ({"standardise": "z"}, "standardise: expected one of moments, robust, ranks; got 'z'"),
         ({"activation": "swish"}, "activation: expected one of"),
         ({"hidden": (0,)}, "hidden: expected positive widths"),
         ({"validation": 0.0}, r"validation: expected a share inside \(0, 1\)"),

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from implicit_estimators.divergences import DIVERGENCES
 from implicit_estimators.ratio_losses import (
+    ALIASES,
     RATIO_LOSSES,
+    AlphaLoss,
     BrierLoss,
+    DonskerVaradhanLoss,
     FDivergenceLoss,
+    LeastSquaresLoss,
     LogLoss,
     RatioLoss,
+    SmileLoss,
     ratio_loss,
 )
 
-SMOOTH = [name for name in RATIO_LOSSES if name != "tv"]
+NOT_SUMS = {"donsker-varadhan", "smile"}
+"""Losses that are no sums over samples."""
+OTHER_LINK = {"lsif", "relative"}
+"""Losses whose output is not the log-ratio itself."""
+SMOOTH = [name for name in RATIO_LOSSES if name not in {"tv"} | NOT_SUMS | OTHER_LINK]
 every = pytest.mark.parametrize("name", RATIO_LOSSES)
+additive = pytest.mark.parametrize("name", [name for name in RATIO_LOSSES if name not in NOT_SUMS | {"lsif"}])
 smooth = pytest.mark.parametrize("name", SMOOTH)
 
 
@@ -94,7 +107,7 @@ def test_the_log_loss_is_the_jensen_shannon_bound(name: str) -> None:
     assert torch.allclose(ratio_loss(name).loss(p, q), expected)
 
 
-@every
+@additive
 @pytest.mark.parametrize("size", [100.0, -100.0])
 def test_gradients_are_finite_and_alive_at_100_in_float32(name: str, size: float) -> None:
     """And of the size that theory gives, where float32 can hold it."""
@@ -119,6 +132,135 @@ def test_the_log_loss_pushes_gross_errors_with_full_force() -> None:
     output = torch.tensor([-100.0], requires_grad=True)
     (slope,) = torch.autograd.grad(LogLoss().at_p(output).sum(), output)
     assert float(slope) == -1
+
+
+@pytest.mark.parametrize("size", [80.0, -80.0])
+@pytest.mark.parametrize("name", [*RATIO_LOSSES, "alpha"])
+def test_80_nats_in_float32_give_a_finite_loss_and_a_gradient_of_the_right_sign(name: str, size: float) -> None:
+    """At outputs of +-80 on both sides, which is also the loss of a batch; the links reach 80 nats."""
+    own = {"alpha": AlphaLoss(alpha=0.3), "donsker-varadhan": DonskerVaradhanLoss(drift=0)}  # drift moves all to 0
+    loss = own.get(name) or ratio_loss(name)
+    p, q = (torch.full((256,), size, requires_grad=True) for _ in range(2))
+    value = loss.loss(p, q)
+    slope_p, slope_q = torch.autograd.grad(value, (p, q))
+    assert torch.isfinite(value)
+    assert torch.isfinite(slope_p).all()
+    assert torch.isfinite(slope_q).all()
+    # 0 is what float32 has for slopes below 1e-45: where the sample is already far on its right side
+    assert (slope_p < 0).all() or (size > 0 and (slope_p == 0).all())
+    assert (slope_q > 0).all() or (size < 0 and (slope_q == 0).all())
+
+
+def test_least_squares_reach_80_nats() -> None:
+    loss = LeastSquaresLoss()
+    output = torch.tensor([math.exp(80.0), -80.0, -100.0, 3.0], requires_grad=True)
+    log_ratio = loss.log_ratio(output)
+    assert torch.allclose(log_ratio, torch.tensor([80.0, -80.0, -100.0, math.log(math.log1p(math.exp(3.0)))]))
+    for value, sign in ((loss.at_p(output), -1), (loss.at_q(output), 1), (log_ratio, 1)):
+        (slope,) = torch.autograd.grad(value.sum(), output, retain_graph=True)
+        assert torch.isfinite(value).all()
+        assert torch.isfinite(slope).all()
+        assert (sign * slope >= 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(OTHER_LINK))
+def test_the_gradient_is_zero_where_the_link_gives_the_true_ratio(name: str, line) -> None:
+    loss = ratio_loss(name)
+    x = torch.linspace(-4, 4, 81, dtype=torch.float64)
+    x = x[line.log_ratio(x) < 6]  # where r can be taken an exponential of
+    truth = line.log_ratio(x)
+    output = torch.expm1(truth.exp()).log() if name == "lsif" else truth + math.log(0.1 / 0.9)
+    output.requires_grad_()
+    assert torch.allclose(loss.log_ratio(output), truth, atol=1e-9)
+    p, q = (side.log_prob(x).exp() for side in (line.p, line.q))
+    terms = 2 * loss.prior * p * loss.at_p(output), 2 * (1 - loss.prior) * q * loss.at_q(output)
+    (slope,) = torch.autograd.grad(sum(term.sum() for term in terms), output, retain_graph=True)
+    (size,) = torch.autograd.grad(terms[0].sum(), output)
+    assert (slope.abs() <= 1e-9 * (size.abs() + 1e-3)).all()
+
+
+@given(
+    st.lists(st.floats(-20, 20), min_size=1, max_size=8),
+    st.lists(st.floats(-20, 20), min_size=1, max_size=8),
+    st.floats(0.02, 0.98),
+)
+def test_names_for_the_same_loss(at_p: list[float], at_q: list[float], alpha: float) -> None:
+    """The identities that the module claims, for any outputs."""
+    p, q = (torch.tensor(v, dtype=torch.float64) for v in (at_p, at_q))
+    boosting = (-p / 2).exp().mean() + (q / 2).exp().mean()
+    assert torch.allclose(2 + 2 * ratio_loss("exponential").loss(p, q), boosting)
+    assert torch.allclose(ratio_loss("nwj").loss(p, q), q.exp().mean() - p.mean() - 1)
+    assert torch.allclose(ratio_loss("itakura-saito").loss(p, q), (-p).exp().mean() + q.mean() - 1)
+    relative_p, relative_q = p.sigmoid() / alpha, q.sigmoid() / alpha
+    rulsif = 0.5 * (alpha * relative_p.square().mean() + (1 - alpha) * relative_q.square().mean()) - relative_p.mean()
+    brier = BrierLoss(alpha).loss(p, q) / 2
+    assert torch.allclose(rulsif, brier / (2 * alpha**2) - 1 / (2 * alpha), rtol=1e-8, atol=1e-8 / alpha**2)
+    assert torch.allclose(4 * ratio_loss("hellinger").loss(p, q), AlphaLoss(alpha=0.5).loss(p, q))
+
+
+def test_aliases_are_equal_objects() -> None:
+    assert all(ratio_loss(alias) == ratio_loss(name) for alias, name in ALIASES.items())
+    assert ratio_loss("relative") == BrierLoss(0.1)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9])
+def test_the_alpha_loss_at_its_optimum(alpha: float, line) -> None:
+    affinity = line.expect_q(lambda x: (alpha * line.log_ratio(x)).exp())
+    loss = AlphaLoss(alpha=alpha)
+    assert by_quadrature(loss, line, line.log_ratio) == pytest.approx(-(1 - affinity) / (alpha * (1 - alpha)))
+    assert by_quadrature(loss, line, lambda x: line.log_ratio(x) + 0.3) > by_quadrature(loss, line, line.log_ratio)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_SUMS))
+def test_values_of_the_losses_that_are_no_sums(name: str) -> None:
+    p, q = torch.tensor([1.0, 3.0], dtype=torch.float64), torch.tensor([-7.0, 9.0], dtype=torch.float64)
+    if name == "smile":
+        expected = math.log((math.exp(-5) + math.exp(5)) / 2) - 2
+        assert float(SmileLoss().log_normaliser(p, q)) == pytest.approx(expected + 2)
+    else:
+        log_mean = math.log((math.exp(-7) + math.exp(9)) / 2)
+        expected = log_mean - 2 + 0.1 * log_mean**2
+    assert float(ratio_loss(name).loss(p, q)) == pytest.approx(expected)
+
+
+def test_smile_learns_by_the_log_score() -> None:
+    slopes = []
+    for loss in (SmileLoss(), LogLoss()):
+        p, q = (torch.linspace(-9, 9, 7).add(shift).requires_grad_() for shift in (0.0, 1.0))
+        slopes.append(torch.cat(torch.autograd.grad(loss.loss(p, q), (p, q))))
+    assert torch.equal(*slopes)
+
+
+def test_the_moving_average_takes_the_bias_off_the_gradient() -> None:
+    """A batch of one q gives slope 1 whatever its output; against the average, e^T over its mean, as the bound's."""
+    draw = torch.Generator().manual_seed(0)
+    batches = torch.randn(4000, 1, generator=draw, dtype=torch.float64)
+    for momentum, expected in ((0.0, 1.0), (0.999, None)):
+        loss, slopes = DonskerVaradhanLoss(momentum=momentum, drift=0), []
+        for batch in batches:
+            q = batch.clone().requires_grad_()
+            slopes.append(float(torch.autograd.grad(loss.loss(torch.zeros(1, dtype=torch.float64), q), q)[0]))
+        if expected is not None:
+            assert slopes == pytest.approx([expected] * len(slopes))
+        else:  # the average of 1000 batches varies by 1.3 / sqrt(2000), and that of the first is one batch
+            late, target = torch.tensor(slopes[2000:]), (batches[2000:, 0] - 0.5).exp()
+            assert float((late / target).mean()) == pytest.approx(1, abs=4 * 1.3 / math.sqrt(2000) + 0.15)
+    assert replace(loss)._log_average == []
+    with torch.no_grad():
+        loss.loss(torch.zeros(1), torch.full((1,), 60.0))
+    assert float(loss._log_average[0]) < 3  # what is validated is not remembered
+
+
+def test_the_normaliser_of_donsker_and_varadhan(line) -> None:
+    """Any constant is found; within four standard errors of Bennett's estimate, at most sqrt(8 / n) for these pairs."""
+    n = 4000
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        p, q = line.p.sample((n,)), line.q.sample((n,))
+    for constant in (0.0, -300.0, 7.0):
+        found = DonskerVaradhanLoss().log_normaliser(line.log_ratio(p) + constant, line.log_ratio(q) + constant)
+        assert found == pytest.approx(constant, abs=4 * math.sqrt(8 / n))
+    assert LogLoss().log_normaliser(p, q) == 0
 
 
 @every
@@ -148,6 +290,17 @@ def test_bad_arguments_are_named() -> None:
         FDivergenceLoss(divergence="log")
     with pytest.raises(ValueError, match="tells where p > q, not the ratio"):
         ratio_loss("tv").log_ratio(torch.zeros(1))
+    for bad, message in [
+        (lambda: LeastSquaresLoss(0.3), "prior: least squares of r weigh p and q evenly"),
+        (lambda: AlphaLoss(alpha=1.0), r"alpha: expected a number inside \(0, 1\); got 1.0"),
+        (lambda: AlphaLoss(0.3), "prior: a bound weighs p and q evenly"),
+        (lambda: DonskerVaradhanLoss(momentum=1.0), r"momentum: expected a number in \[0, 1\); got 1.0"),
+        (lambda: DonskerVaradhanLoss(drift=-1.0), "drift: expected a number not below 0; got -1.0"),
+        (lambda: SmileLoss(tau=0.0), "tau: expected a positive number; got 0.0"),
+        (lambda: SmileLoss().loss(torch.zeros(3), torch.zeros(0)), "output_q: expected outputs of at least one"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            bad()
     with pytest.raises(ValueError, match="output_q: expected outputs of at least one sample"):
         LogLoss().loss(torch.zeros(3), torch.zeros(0))
     with pytest.raises(ValueError, match=r"weights_p: expected shape \(3,\); got \(2,\)"):

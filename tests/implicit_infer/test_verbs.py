@@ -154,7 +154,7 @@ def samples(shift, n=400):
 
 
 def test_estimate_ratio_by_name_by_default_and_by_estimator():
-    from implicit_estimators.ratio.logistic import LogisticRatio
+    from implicit_estimators.ratio.classifiers.logistic import LogisticRatio
 
     p, q, x = samples(0.0), samples(0.5), torch.zeros(1, 2)
     settings = {"hidden": (8,), "epochs": 3}
@@ -166,12 +166,10 @@ def test_estimate_ratio_by_name_by_default_and_by_estimator():
 
 
 def test_bad_ratio_questions_are_refused():
-    from implicit_estimators.ratio.logistic import LogisticRatio
+    from implicit_estimators.ratio.classifiers.logistic import LogisticRatio
 
     p, q = samples(0.0), samples(0.5)
-    with pytest.raises(
-        ValueError, match=r"method: expected one of logistic; got 'logistik' \(did you mean 'logistic'\?\)"
-    ):
+    with pytest.raises(ValueError, match=r"method: expected one of .*; got 'logistik' \(did you mean 'logistic'\?\)"):
         ii.estimate_ratio(p, q, method="logistik")
     with pytest.raises(TypeError, match="settings: expected none beside a LogisticRatio; got hidden"):
         ii.estimate_ratio(p, q, LogisticRatio(), hidden=(8,))

@@ -2,9 +2,44 @@
 
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.check import RatioCheck, check_ratio
-from implicit_estimators.ratio.logistic import LogisticRatio
+from implicit_estimators.ratio.classifiers.brier import BrierRatio
+from implicit_estimators.ratio.classifiers.donsker_varadhan import DonskerVaradhanRatio
+from implicit_estimators.ratio.classifiers.exponential import ExponentialRatio
+from implicit_estimators.ratio.classifiers.f_divergence import FDivergenceRatio
+from implicit_estimators.ratio.classifiers.logistic import LogisticRatio
+from implicit_estimators.ratio.classifiers.lsif import LSIFRatio
+from implicit_estimators.ratio.classifiers.nwj import NWJRatio
+from implicit_estimators.ratio.classifiers.relative import RelativeRatio
+from implicit_estimators.ratio.classifiers.smile import SmileRatio
+from implicit_estimators.ratio.ensemble import EnsembleRatio
 
-RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {"logistic": LogisticRatio}
+RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
+    "logistic": LogisticRatio,
+    "f-divergence": FDivergenceRatio,
+    "smile": SmileRatio,
+    "donsker-varadhan": DonskerVaradhanRatio,
+    "nwj": NWJRatio,
+    "lsif": LSIFRatio,
+    "relative": RelativeRatio,
+    "exponential": ExponentialRatio,
+    "brier": BrierRatio,
+    "ensemble": EnsembleRatio,
+}
 """Every estimator there is, by name."""
 
-__all__ = ["RATIO_ESTIMATORS", "LogisticRatio", "RatioCheck", "RatioEstimator", "check_ratio"]
+__all__ = [
+    "RATIO_ESTIMATORS",
+    "BrierRatio",
+    "DonskerVaradhanRatio",
+    "EnsembleRatio",
+    "ExponentialRatio",
+    "FDivergenceRatio",
+    "LSIFRatio",
+    "LogisticRatio",
+    "NWJRatio",
+    "RatioCheck",
+    "RatioEstimator",
+    "RelativeRatio",
+    "SmileRatio",
+    "check_ratio",
+]
