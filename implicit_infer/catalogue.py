@@ -44,6 +44,8 @@ RATIO_METHODS = {
     "exponential": "implicit_estimators.ratio.classifiers.exponential:ExponentialRatio",
     "brier": "implicit_estimators.ratio.classifiers.brier:BrierRatio",
     "ensemble": "implicit_estimators.ratio.ensemble:EnsembleRatio",
+    "gaussian": "implicit_estimators.ratio.densities.gaussian:GaussianRatio",
+    "quadratic": "implicit_estimators.ratio.densities.quadratic:QuadraticRatio",
 }
 """Density-ratio estimators; "auto" is the first."""
 

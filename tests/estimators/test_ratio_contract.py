@@ -22,6 +22,8 @@ QUICK: dict[str, dict] = {
     "exponential": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
     "brier": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
     "ensemble": {"networks": 2, "hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
+    "gaussian": {},
+    "quadratic": {"spreads": (1.0,)},
 }
 """Settings under which each is fitted in a fraction of a second."""
 NOT_SAVED: set[str] = set()

@@ -11,6 +11,8 @@ from implicit_estimators.ratio.classifiers.lsif import LSIFRatio
 from implicit_estimators.ratio.classifiers.nwj import NWJRatio
 from implicit_estimators.ratio.classifiers.relative import RelativeRatio
 from implicit_estimators.ratio.classifiers.smile import SmileRatio
+from implicit_estimators.ratio.densities.gaussian import GaussianRatio
+from implicit_estimators.ratio.densities.quadratic import QuadraticRatio
 from implicit_estimators.ratio.ensemble import EnsembleRatio
 
 RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
@@ -24,6 +26,8 @@ RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "exponential": ExponentialRatio,
     "brier": BrierRatio,
     "ensemble": EnsembleRatio,
+    "gaussian": GaussianRatio,
+    "quadratic": QuadraticRatio,
 }
 """Every estimator there is, by name."""
 
@@ -34,9 +38,11 @@ __all__ = [
     "EnsembleRatio",
     "ExponentialRatio",
     "FDivergenceRatio",
+    "GaussianRatio",
     "LSIFRatio",
     "LogisticRatio",
     "NWJRatio",
+    "QuadraticRatio",
     "RatioCheck",
     "RatioEstimator",
     "RelativeRatio",
