@@ -16,10 +16,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench docs clean
+.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench bench-ratios docs clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Compare five methods on the Hudson Bay pelts (minutes; resumes in runs/hudson-bay)
 	$(BIN)/$(DEMO)
@@ -65,6 +65,11 @@ bench: $(INSTALLED) ## Run the engines beside their peers, then every benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_engines.py
 	$(PYTEST) benchmarks -o python_files='bench_*.py' --benchmark-only \
 		--benchmark-group-by=func --benchmark-columns=min,median,max,rounds
+
+bench-ratios: $(INSTALLED) ## Measure every density-ratio estimator beside its peers (an hour or two; resumes in runs/ratios)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ratios run --jobs $(JOBS)
+	$(BIN)/python -m benchmarks.ratios summary --detail
 
 docs: $(INSTALLED) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
