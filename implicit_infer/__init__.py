@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from implicit_infer.catalogue import comparisons, methods, ratio_methods, simulators
     from implicit_infer.simulate import simulate
     from implicit_infer.stored import open_runs
-    from implicit_infer.verbs import compare, estimate_ratio, infer
+    from implicit_infer.verbs import compare, estimate_ratio, infer, load_ratio, mutual_information, two_sample_test
 
 __all__ = [
     "abc",
@@ -21,12 +21,15 @@ __all__ = [
     "diagnose",
     "estimate_ratio",
     "infer",
+    "load_ratio",
     "methods",
+    "mutual_information",
     "open_runs",
     "posteriors",
     "ratio_methods",
     "simulate",
     "simulators",
+    "two_sample_test",
 ]
 
 _VERBS = {
@@ -34,11 +37,14 @@ _VERBS = {
     "comparisons": "implicit_infer.catalogue",
     "estimate_ratio": "implicit_infer.verbs",
     "infer": "implicit_infer.verbs",
+    "load_ratio": "implicit_infer.verbs",
     "methods": "implicit_infer.catalogue",
+    "mutual_information": "implicit_infer.verbs",
     "open_runs": "implicit_infer.stored",
     "ratio_methods": "implicit_infer.catalogue",
     "simulate": "implicit_infer.simulate",
     "simulators": "implicit_infer.catalogue",
+    "two_sample_test": "implicit_infer.verbs",
 }
 """Where each function of the public face is written: imported when it is first asked for."""
 

@@ -111,6 +111,12 @@ def ratio(
     q: Annotated[Path, typer.Argument(help="Samples of the denominator.")],
     method: Annotated[str, typer.Option(help="A name of `implicit-infer list ratio-methods`, or auto.")] = "auto",
     divergence: Annotated[str, typer.Option(help="A name of `implicit-infer list comparisons`.")] = "kl",
+    plot: Annotated[Path | None, typer.Option(help="Where to draw the check: .png, .pdf or .svg.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Where to keep the fitted ratio: .safetensors.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method, as in hidden=64,64 or loss=brier."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -123,11 +129,26 @@ def ratio(
     from implicit_infer.catalogue import find
 
     find(divergence, ii.comparisons(), "divergence")
-    samples = _table(p)[0], _table(q)[0]
-    fitted = ii.estimate_ratio(*samples, method=method, seed=seed, device=device, progress=not quiet)
-    found = fitted.divergence(divergence)
+    for path, option, suffixes in ((plot, "plot", (".png", ".pdf", ".svg")), (save, "save", (".safetensors",))):
+        if path is not None and path.suffix not in suffixes:
+            raise ValueError(f"{option}: expected a file with suffix {', '.join(suffixes)}; got {path.name!r}")
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"{option}: the folder {path.parent} does not exist")
+    (samples_p, columns_p), (samples_q, columns_q) = _table(p), _table(q)
+    if columns_p and columns_q and columns_p != columns_q:
+        raise ValueError(f"q: expected the columns {', '.join(columns_p)} of p; got {', '.join(columns_q)}")
+    chosen = {key: _listed(value) for key, value in _set(settings).items()}
+    options: dict[str, Any] = {"seed": seed, "device": device, "progress": not quiet}
+    fitted = ii.estimate_ratio(samples_p, samples_q, method, **options, **chosen)
+    found, check = fitted.divergence(divergence), fitted.check()
     print(f"{divergence} divergence of p from q: {float(found):.4g} ± {found.standard_error:.2g} nats")
-    print(fitted.check())
+    print(check)
+    if plot is not None:
+        fitted.plot().savefig(plot, dpi=150)
+        print(f"picture in {plot}")
+    if save is not None:
+        fitted.save(save)
+        print(f"ratio in {save}")
 
 
 @app.command()
@@ -265,25 +286,45 @@ def list_names(
 def _simulator(name: str, settings: list[str] | None) -> Simulator:
     """A shipped simulator with the settings of ``--set``."""
     import inspect
-    import json
 
     from implicit_infer.catalogue import find, simulators
 
     kind = find(name, simulators(), "simulator")
     known = list(inspect.signature(kind).parameters)
+    chosen = _set(settings)
+    for key in chosen:
+        if key not in known:
+            raise ValueError(f"set: {name} has the settings {', '.join(known) or 'none'}; got {key!r}")
+    simulator: Simulator = kind(**chosen)
+    return simulator
+
+
+def _set(settings: list[str] | None) -> dict[str, Any]:
+    """What ``--set`` says, by key: JSON where it is JSON, else text."""
+    import json
+
     chosen: dict[str, Any] = {}
     for setting in settings or []:
         key, separator, value = setting.partition("=")
         if not separator:
             raise ValueError(f"set: expected KEY=VALUE; got {setting!r}")
-        if key not in known:
-            raise ValueError(f"set: {name} has the settings {', '.join(known) or 'none'}; got {key!r}")
         try:
             chosen[key] = json.loads(value)
         except json.JSONDecodeError:
             chosen[key] = value
-    simulator: Simulator = kind(**chosen)
-    return simulator
+    return chosen
+
+
+def _listed(value: Any) -> Any:
+    """Numbers with commas between as a list: 64,64."""
+    import json
+
+    if not isinstance(value, str) or "," not in value:
+        return value
+    try:
+        return json.loads(f"[{value.rstrip(',')}]")
+    except json.JSONDecodeError:
+        return value
 
 
 def _observation(simulator: Simulator, observed: str) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from implicit_infer.catalogue import find, ratio_methods, resolve_method
 from implicit_infer.checks import check_count, check_device, check_observed, check_runs, check_simulator
@@ -15,6 +18,9 @@ from implicit_simulators import Seed, Simulator, resolve_seed
 
 if TYPE_CHECKING:
     from implicit_estimators.ratio.base import RatioEstimator
+    from implicit_estimators.ratio.conditional import ConditionalRatio
+    from implicit_estimators.ratio.mutual_information import MutualInformation
+    from implicit_estimators.ratio.two_sample import TwoSampleTest
     from implicit_infer.compare.comparison import Comparison
     from implicit_infer.runs import Runs
     from implicit_infer.stored import StoredRuns
@@ -84,31 +90,64 @@ def infer(
     return resolved.infer(question)
 
 
+@overload
 def estimate_ratio(
     p: Any,
     q: Any,
     method: str | RatioEstimator = "auto",
     *,
+    condition: None = None,
     seed: Seed = 0,
     device: str = "cpu",
     progress: bool = True,
     **settings: Any,
-) -> RatioEstimator:
+) -> RatioEstimator: ...
+
+
+@overload
+def estimate_ratio(
+    p: Any,
+    q: Any,
+    method: str | RatioEstimator = "auto",
+    *,
+    condition: Any,
+    seed: Seed = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    **settings: Any,
+) -> ConditionalRatio: ...
+
+
+def estimate_ratio(
+    p: Any,
+    q: Any,
+    method: str | RatioEstimator = "auto",
+    *,
+    condition: Any = None,
+    seed: Seed = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    **settings: Any,
+) -> RatioEstimator | ConditionalRatio:
     r"""Estimate the ratio of two densities from samples of each.
 
-    .. math:: r(x) = p(x) / q(x)
+    .. math:: r(x) = p(x) / q(x), \quad \text{or} \quad r(x \mid c) = p(x \mid c) / q(x \mid c)
 
     Args:
         p: Samples of the numerator, with shape (n, d) or (n,): tensor, array or frame.
-        q: Samples of the denominator, with shape (m, d) or (m,).
-        method: A name of ``ii.ratio_methods()``, "auto" for the first of them, or an estimator with its settings.
+        q: Samples of the denominator, with shape (m, d) or (m,). With a condition it may be None: q is then the
+            marginal of ``p`` over its conditions.
+        method: A name of ``ii.ratio_methods()``, "auto", or an estimator with its settings.
+        condition: For a conditional ratio, the conditions of both as ``(c_p, c_q)``, one row for each sample; those of
+            p alone where q is None.
         seed: An int, a ``torch.Generator`` or None for fresh entropy.
         device: Where to train.
         progress: Whether to show progress.
         **settings: Settings of the method, where it is given by name.
 
     Returns:
-        The fitted estimator: ``log_ratio(x)``, ``divergence("kl")``, and ``check()`` for its trust.
+        The fitted estimator: ``log_ratio(x)``, ``divergence("kl")``, ``weights(x)``, and ``check()`` and ``plot()`` for
+        its trust; with a condition, ``log_ratio(x, condition)``.
 
     Raises:
         ValueError: If the method is unknown, the samples have different widths, or values are not finite.
@@ -117,23 +156,172 @@ def estimate_ratio(
     Example:
         >>> import torch, implicit_infer as ii
         >>> p = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0))
-        >>> ratio = ii.estimate_ratio(p, p + 1, seed=0, progress=False)
+        >>> ratio = ii.estimate_ratio(p, p.flip(0) + 1, method="logistic", seed=0, progress=False)
         >>> bool(ratio.log_ratio([[-1.0]]) > 0)
         True
     """
+    from implicit_estimators.ratio.conditional import ConditionalRatio
+
+    estimator = _ratio_estimator(method, settings)
+    seed, device = resolve_seed(seed), check_device(device)
+    with _fitting(estimator, progress) as tell:
+        if condition is None:
+            return estimator.fit(p, q, seed=seed, device=device, progress=tell)
+        conditional = ConditionalRatio(estimator)
+        return conditional.fit(p, q, condition=condition, seed=seed, device=device, progress=tell)
+
+
+def mutual_information(
+    x: Any,
+    y: Any,
+    method: str | RatioEstimator = "auto",
+    *,
+    seed: Seed = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    **settings: Any,
+) -> MutualInformation:
+    r"""Estimate how much two variables tell of one another, from paired samples.
+
+    .. math:: I(x; y) = KL\left(p(x, y) \,\|\, p(x) p(y)\right)
+
+    Args:
+        x: Samples with shape (n, d) or (n,): tensor, array or frame.
+        y: Samples of the other variable, with shape (n, k) or (n,): row i belongs to row i of ``x``.
+        method: A name of ``ii.ratio_methods()``, "auto", or an estimator with its settings.
+        seed: An int, a ``torch.Generator`` or None for fresh entropy.
+        device: Where to train.
+        progress: Whether to show progress.
+        **settings: Settings of the method, where it is given by name.
+
+    Returns:
+        A float in nats with ``standard_error``, and with the fitted ``ratio`` of the joint law to the product of the
+        marginals, whose ``log_ratio`` takes rows (x, y) side by side. It is judged by a quarter of the rows, which the
+        ratio was not learned from.
+
+    Raises:
+        ValueError: If ``x`` and ``y`` differ in length, there are fewer than 8 rows, values are not finite, or the
+            method is unknown.
+        TypeError: If samples are not numeric, the method has no such setting, or settings come with an estimator.
+
+    Example:
+        >>> import math, torch, implicit_infer as ii
+        >>> x = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+        >>> y = x + torch.randn(2000, generator=torch.Generator().manual_seed(1))
+        >>> found = ii.mutual_information(x, y, method="logistic", seed=0, progress=False)
+        >>> abs(found - 0.5 * math.log(2)) < 4 * found.standard_error  # correlation 1/sqrt(2)
+        True
+    """
+    from implicit_estimators.ratio.mutual_information import mutual_information
+
+    estimator = _ratio_estimator(method, settings)
+    seed, device = resolve_seed(seed), check_device(device)
+    with _fitting(estimator, progress) as tell:
+        return mutual_information(x, y, estimator, seed=seed, device=device, progress=tell)
+
+
+def two_sample_test(
+    p: Any,
+    q: Any,
+    method: str | RatioEstimator = "auto",
+    *,
+    permutations: int = 999,
+    seed: Seed = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    **settings: Any,
+) -> TwoSampleTest:
+    """Test whether two sets of samples are of one distribution.
+
+    A ratio is learned from one half of each set; the p-value comes from permuting the labels of the other half, and is
+    exact at any sample size, whatever the method.
+
+    Args:
+        p: Samples with shape (n, d) or (n,), independent of one another: tensor, array or frame.
+        q: Samples with shape (m, d) or (m,).
+        method: A name of ``ii.ratio_methods()``, "auto", or an estimator with its settings.
+        permutations: Random permutations; the p-value is at least 1 / (permutations + 1).
+        seed: An int, a ``torch.Generator`` or None for fresh entropy.
+        device: Where to train.
+        progress: Whether to show progress.
+        **settings: Settings of the method, where it is given by name.
+
+    Returns:
+        ``p_value`` and ``statistic`` (the mean of r / (1 + r) over p less that over q), and the fitted ``ratio``.
+
+    Raises:
+        ValueError: If the samples have different widths, a set has fewer than 4 rows, values are not finite, the
+            method is unknown or a count is not positive.
+        TypeError: If an argument is of the wrong kind, or settings come with an estimator.
+
+    Example:
+        >>> import torch, implicit_infer as ii
+        >>> p, q = torch.randn(2, 500, generator=torch.Generator().manual_seed(0))
+        >>> ii.two_sample_test(p, q + 0.5, method="logistic", seed=0, progress=False).p_value
+        0.001
+    """
+    from implicit_estimators.ratio.two_sample import two_sample_test
+
+    estimator = _ratio_estimator(method, settings)
+    permutations, seed, device = check_count(permutations, "permutations"), resolve_seed(seed), check_device(device)
+    with _fitting(estimator, progress) as tell:
+        return two_sample_test(p, q, estimator, permutations=permutations, seed=seed, device=device, progress=tell)
+
+
+def load_ratio(path: str | os.PathLike[str], device: str = "cpu") -> Any:
+    """Read a fitted ratio that ``ratio.save(path)`` wrote, whatever its class.
+
+    Args:
+        path: The file.
+        device: Where it shall lie.
+
+    Returns:
+        The estimator, fitted.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds something else, or the device is not there.
+    """
+    from implicit_estimators.networks import storage
+    from implicit_estimators.ratio.conditional import ConditionalRatio
+
+    kind, known = storage.kind(path), ratio_methods()
+    if kind == ConditionalRatio.name:
+        return ConditionalRatio.load(path, check_device(device))
+    if kind not in known:
+        raise ValueError(f"path: expected a saved ratio; {os.fspath(path)} holds a {kind}")
+    return known[kind].load(path, check_device(device))
+
+
+def _ratio_estimator(method: str | RatioEstimator, settings: dict[str, Any]) -> RatioEstimator:
+    """The estimator that a user names or gives."""
     from implicit_estimators.ratio.base import RatioEstimator
 
     if isinstance(method, RatioEstimator):
         if settings:
             raise TypeError(f"settings: expected none beside a {type(method).__name__}; got {', '.join(settings)}")
-        estimator = method
-    else:
-        known = ratio_methods()
-        found = find(next(iter(known)) if method == "auto" else method, known, "method")
-        estimator = found(**settings)
-    seed, device = resolve_seed(seed), check_device(device)
-    with track(f"fitting the {estimator.name} ratio", getattr(estimator, "epochs", None), show=progress) as bar:
-        return estimator.fit(p, q, seed=seed, device=device, progress=lambda epoch, figures: bar.update(1, **figures))
+        return method
+    known = ratio_methods()
+    name = method if method != "auto" or "auto" in known else next(iter(known))
+    chosen = find(name, known, "method")
+    accepted = list(inspect.signature(chosen).parameters)
+    unknown = [setting for setting in settings if setting not in accepted]
+    if unknown:
+        raise TypeError(f"settings: {name} has {', '.join(accepted) or 'none'}; got {', '.join(unknown)}")
+    return chosen(**settings)
+
+
+@contextlib.contextmanager
+def _fitting(estimator: RatioEstimator, show: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A bar for a fit, with the epochs that it does in a second."""
+    start = time.monotonic()
+    with track(f"fitting the {estimator.name} ratio", getattr(estimator, "epochs", None), show=show) as bar:
+
+        def tell(epoch: int, figures: dict[str, float]) -> None:
+            rate = (bar.done + 1) / max(time.monotonic() - start, 1e-9)
+            bar.update(1, **figures, **{"per second": rate})
+
+        yield tell
 
 
 def compare(

@@ -38,6 +38,33 @@ def save(path: str | os.PathLike[str], kind: str, tensors: dict[str, Tensor], co
     os.replace(draft, path)
 
 
+def kind(path: str | os.PathLike[str]) -> str:
+    """What a file that :func:`save` wrote holds.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        The kind it was saved under.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path: no file {os.fspath(path)}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"path: {os.fspath(path)} is not a safetensors file") from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"path: expected a file saved as {FORMAT}; got {header.get('format')!r}")
+    return str(header["kind"])
+
+
 def load(
     path: str | os.PathLike[str], kind: str, device: torch.device | str = "cpu"
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:

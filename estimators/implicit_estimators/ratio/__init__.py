@@ -11,9 +11,13 @@ from implicit_estimators.ratio.classifiers.lsif import LSIFRatio
 from implicit_estimators.ratio.classifiers.nwj import NWJRatio
 from implicit_estimators.ratio.classifiers.relative import RelativeRatio
 from implicit_estimators.ratio.classifiers.smile import SmileRatio
+from implicit_estimators.ratio.conditional import ConditionalRatio
 from implicit_estimators.ratio.densities.gaussian import GaussianRatio
 from implicit_estimators.ratio.densities.quadratic import QuadraticRatio
 from implicit_estimators.ratio.ensemble import EnsembleRatio
+from implicit_estimators.ratio.mutual_information import MutualInformation
+from implicit_estimators.ratio.two_sample import TwoSampleTest
+from implicit_estimators.ratio.weights import importance_weights
 
 RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "logistic": LogisticRatio,
@@ -34,6 +38,7 @@ RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
 __all__ = [
     "RATIO_ESTIMATORS",
     "BrierRatio",
+    "ConditionalRatio",
     "DonskerVaradhanRatio",
     "EnsembleRatio",
     "ExponentialRatio",
@@ -41,11 +46,14 @@ __all__ = [
     "GaussianRatio",
     "LSIFRatio",
     "LogisticRatio",
+    "MutualInformation",
     "NWJRatio",
     "QuadraticRatio",
     "RatioCheck",
     "RatioEstimator",
     "RelativeRatio",
     "SmileRatio",
+    "TwoSampleTest",
     "check_ratio",
+    "importance_weights",
 ]

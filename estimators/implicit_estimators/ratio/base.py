@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -13,10 +14,17 @@ from torch import Tensor
 from implicit_estimators.divergences import Divergence, divergence
 from implicit_estimators.estimate import Estimate
 from implicit_estimators.inputs import as_pair, as_samples
+from implicit_estimators.kl_bounds import KL_BOUNDS, kl_bound
 from implicit_estimators.networks import storage
 from implicit_estimators.networks.train import Progress
 from implicit_estimators.ratio.check import RatioCheck, check_ratio
+from implicit_estimators.ratio.weights import importance_weights
 from implicit_estimators.seeds import Seed, resolve_seed, stream
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 2**17
 """Rows evaluated at a time."""
@@ -74,6 +82,7 @@ class RatioEstimator:
         samples_p, samples_q = as_pair(p, q, rows=2)
         device = torch.device(device)
         samples_p, samples_q = samples_p.detach().to(device), samples_q.detach().to(device)
+        _warn_of_shared_rows(samples_p, samples_q)
         self.held_out_log_ratio = None
         self._fit(samples_p, samples_q, resolve_seed(seed), device, progress)
         self.width = samples_p.shape[1]
@@ -116,6 +125,10 @@ class RatioEstimator:
             RuntimeError: If it has not been fitted.
             TypeError: If a setting is an object that has no name.
         """
+        storage.save(path, self.name, *self._pack())
+
+    def _pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and settings that :meth:`_unpack` makes the fitted estimator from."""
         self._check_fitted()
         tensors, rest = self._state()
         tensors = {f"state.{name}": value for name, value in tensors.items()}
@@ -123,7 +136,7 @@ class RatioEstimator:
         if self.held_out_log_ratio is not None:
             values = self.held_out_log_ratio
             tensors |= {"held_out_log_ratio.p": values[0], "held_out_log_ratio.q": values[1]}
-        storage.save(path, self.name, tensors, {"settings": self.settings(), "rest": rest})
+        return tensors, {"settings": self.settings(), "rest": rest}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:
@@ -133,7 +146,10 @@ class RatioEstimator:
             FileNotFoundError: If there is no such file.
             ValueError: If the file holds something else.
         """
-        tensors, config = storage.load(path, cls.name, device)
+        return cls._unpack(*storage.load(path, cls.name, device))
+
+    @classmethod
+    def _unpack(cls, tensors: dict[str, Tensor], config: dict[str, Any]) -> Self:
         estimator = cls(**config["settings"])
         held_out = {name: tensors.pop(name).cpu() for name in list(tensors) if name.startswith("held_out")}
         estimator.held_out = (held_out["held_out.p"], held_out["held_out.q"])
@@ -169,6 +185,47 @@ class RatioEstimator:
         """p(x)/q(x), with shape (n,), in float64 (where 10^300 fits); see :meth:`log_ratio`."""
         return self.log_ratio(x).double().exp()
 
+    def weights(self, x: Any, *, smooth: bool = False) -> Tensor:
+        r"""Importance weights that turn samples of q into samples of p, scaled to mean 1.
+
+        For covariate shift: p are the inputs to predict at, q those to learn from, and a learner that weighs its rows
+        by this learns for p.
+
+        Args:
+            x: Samples of q with shape (n, d), or (n,) for d = 1.
+            smooth: Pareto smooth the largest weights (Vehtari et al., 2024), which trades a little bias for variance.
+
+        Returns:
+            Weights with shape (n,), in float64.
+
+        Raises:
+            RuntimeError: If the estimator has not been fitted.
+            ValueError: If there are no samples, or samples are refused as by :meth:`log_ratio`.
+        """
+        return importance_weights(self.log_ratio(x), smooth)
+
+    def outlier_scores(self, x: Any) -> Tensor:
+        r"""How much of an outlier each point is: :math:`-\log r`, high where points like it are missing from p.
+
+        Fit with p the samples known to be in order and q those in doubt, outliers among them: an inlier is about as
+        frequent in both and has a score near 0, an outlier has a high one. (Hido et al. score by r, low for outliers.)
+
+        Args:
+            x: Points with shape (n, d), or (n,) for d = 1.
+
+        Returns:
+            Scores with shape (n,), in nats.
+
+        Raises:
+            RuntimeError: If the estimator has not been fitted.
+            ValueError: If points are refused as by :meth:`log_ratio`.
+
+        References:
+            | Statistical outlier detection using direct density ratio estimation (Hido et al., 2011)
+            | https://doi.org/10.1007/s10115-010-0283-2
+        """
+        return -self.log_ratio(x)
+
     def divergence(self, name: str | Divergence, p: Any = None, q: Any = None) -> Estimate:
         r"""An f-divergence :math:`D_f(p \| q)` by the estimated ratio, in nats, at samples it has not seen.
 
@@ -177,8 +234,11 @@ class RatioEstimator:
 
         which is :math:`\mathbb{E}_q[f(r)]` sampled from the even mixture of p and q: no weight exceeds 2.
 
+        For KL there are the bounds of ``KL_BOUNDS``, too, as functions of the estimated log-ratio.
+
         Args:
-            name: A name in ``DIVERGENCES`` ("kl", "js", ...) or a divergence.
+            name: A name in ``DIVERGENCES`` ("kl", "js", ...) or ``KL_BOUNDS`` ("nwj", "donsker-varadhan", "smile"), or
+                a divergence.
             p: Fresh samples of p; those held out of the fit if None.
             q: Fresh samples of q; those held out of the fit if None.
 
@@ -189,6 +249,8 @@ class RatioEstimator:
         Raises:
             ValueError: If there is no such divergence, or samples are refused as by :meth:`fit`.
         """
+        if name in KL_BOUNDS and isinstance(name, str):
+            return kl_bound(name, *self._test_samples(p, q)[1])
         chosen = divergence(name)
         _, log_ratios = self._test_samples(p, q)
         return Estimate.mean(*(chosen.balanced_integrand(side) for side in log_ratios))
@@ -211,6 +273,26 @@ class RatioEstimator:
         samples, log_ratios = self._test_samples(p, q)
         return check_ratio(*log_ratios, *samples, seed)
 
+    def plot(self, p: Any = None, q: Any = None, *, seed: Seed = 0) -> Figure:
+        """Draw what :meth:`check` looks at, and its verdict (see ``ratio.plot``).
+
+        Args:
+            p: Fresh samples of p; those held out of the fit if None.
+            q: Fresh samples of q; those held out of the fit if None.
+            seed: Seed of the check.
+
+        Returns:
+            A matplotlib figure that belongs to no window: ``figure.savefig("ratio.png")``.
+
+        Raises:
+            RuntimeError: If the estimator has not been fitted.
+            ValueError: If only one of p and q is given, or samples are refused as by :meth:`fit`.
+        """
+        from implicit_estimators.ratio.plot import plot_ratio
+
+        samples, log_ratios = self._test_samples(p, q)
+        return plot_ratio(*log_ratios, check_ratio(*log_ratios, *samples, seed), title=self.name)
+
     def _test_samples(self, p: Any, q: Any) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Samples that were not learned from, and the log-ratios there."""
         self._check_fitted()
@@ -228,3 +310,18 @@ class RatioEstimator:
     def __repr__(self) -> str:
         state = f"fitted to {self.width} columns" if self.width else "not fitted"
         return f"{type(self).__name__}({state})"
+
+
+def _warn_of_shared_rows(p: Tensor, q: Tensor) -> None:
+    """Rows that are in both sets are no independent samples, unless the values are discrete and every row repeats."""
+    # equal rows have equal checksums, and unequal ones hardly ever
+    weights = torch.linspace(1, 2, p.shape[1], dtype=torch.float64, device=p.device).sin()
+    first, second = ((side.double() * weights).sum(1).unique() for side in (p, q))
+    shared = int(torch.isin(first, second).sum())
+    if shared > 0.1 * min(len(first), len(second)) and len(first) > 0.5 * len(p) and len(second) > 0.5 * len(q):
+        logger.warning(
+            "p, q: %d of %d rows of p are in q as well; the samples should be independent, and a ratio of samples to "
+            "themselves is 1 up to noise",
+            shared,
+            len(p),
+        )
