@@ -86,7 +86,7 @@ def choose(options: argparse.Namespace) -> tuple[list[Cell], dict[str, Method]]:
     suites = [dict.fromkeys(suite, rows) for rows in options.rows] if options.rows else [suite]
     wanted = [cell for each in suites for cell in cells(each, chosen, seeds)]
     if options.quick:
-        wanted = [cell for cell in wanted if expected(cell, methods[cell.method], {}) < 20]
+        wanted = [cell for cell, seconds in expected(wanted, methods, {}).items() if seconds < 20]
     return wanted, methods
 
 

@@ -42,7 +42,13 @@ def measure(cell: Cell, method: Method) -> dict[str, Any]:
         method.fit(problem, p[:60], q[:60], cell.seed)
     memory, wall, cpu = _peak(), time.perf_counter(), time.process_time()
     log_ratio = method.fit(problem, p, q, cell.seed)
-    figures = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "memory": _peak() - memory}
+    figures: dict[str, Any] = {
+        "cpu": time.process_time() - cpu,
+        "wall": time.perf_counter() - wall,
+        "memory": _peak() - memory,
+    }
+    if not method.peer:  # what auto chose, for instance
+        figures["note"] = repr(getattr(log_ratio, "__self__", ""))[:300]
     cpu = time.process_time()
     return figures | score(log_ratio, problem, cell.seed) | {"cpu_predict": time.process_time() - cpu}
 

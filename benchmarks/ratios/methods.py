@@ -130,6 +130,7 @@ def _ours(label: str, kind: type, settings: dict[str, Any]) -> Method:
         peer=False,
         where=lambda problem, rows: far(problem) or cheap or (rows <= 10_000 and not expensive),
         warm=".kernels." in kind.__module__,
+        limit=900,
     )
 
 
