@@ -130,7 +130,7 @@ def train_members(
             f"{epochs}, {batch_size}, {learning_rate}, {average}"
         )
     shuffler = stream(resolve_seed(seed), "batches", p.device)
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    parameters: list[Tensor] = [parameter for parameter in module.parameters() if parameter.requires_grad]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
     averages = [parameter.detach().clone() for parameter in parameters]
