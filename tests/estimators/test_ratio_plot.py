@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,9 +29,13 @@ def test_it_says_what_the_check_says(plane, tmp_path, stretch: float, verdict: s
     assert figure.get_suptitle() == "density ratio: a name"
     lines, reliability = figure.axes[1].lines, found.reliability.numpy()
     assert any(
-        (line.get_xydata() == reliability[:, :2]).all() for line in lines if len(line.get_xdata()) == len(reliability)
+        np.array_equal(line.get_xydata(), reliability[:, :2])
+        for line in lines
+        if len(line.get_xdata()) == len(reliability)
     )
-    labels = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+    legend = figure.axes[2].get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
     assert labels[0] == f"q weighted by r: {found.effective_q:,.0f} effective of 800"
     figure.savefig(tmp_path / "ratio.png", dpi=40)
     assert (tmp_path / "ratio.png").stat().st_size > 5000

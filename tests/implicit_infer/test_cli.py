@@ -79,6 +79,12 @@ MISTAKES = {
     ),
     "file": (["ratio", "{x}", "none.csv"], "none.csv: there is no such file"),
     "divergence": (["ratio", "{x}", "{x}", "--divergence", "k"], "divergence: expected one of kl"),
+    "plot": (["ratio", "{x}", "{x}", "--plot", "a.txt"], "plot: expected a file with suffix .png, .pdf, .svg"),
+    "save": (["ratio", "{x}", "{x}", "--save", "no/a.safetensors"], "save: the folder no does not exist"),
+    "ratio setting": (
+        ["ratio", "{x}", "{x}", "--method", "logistic", "--set", "widths=3"],
+        "settings: logistic has hidden, loss",
+    ),
     "list": (["list", "method"], "list: expected one of methods, simulators"),
     "n": (["simulate", "gaussian-linear", "--n", "0"], "n: expected"),
 }
@@ -212,6 +218,28 @@ def test_ratio_prints_the_divergence_and_its_trust(monkeypatch, capsys, tmp_path
     # KL(N(0, 1) || N(1, 1)) = 1/2, from held-out samples: within four of the standard errors it states
     assert abs(found - 0.5) < 4 * error < 1
     assert "verdict: " in said
+
+
+def test_ratio_draws_and_saves(monkeypatch, capsys, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    for name, shift in (("p", 0.0), ("q", 1.0)):
+        values = torch.randn(600, 2, generator=generator) + shift
+        np.savetxt(tmp_path / f"{name}.csv", values.numpy(), delimiter=",", header="a,b", comments="")
+    command = ["ratio", tmp_path / "p.csv", tmp_path / "q.csv", "-q", "--method", "logistic", "--divergence", "js"]
+    settings = ["--set", "hidden=16,16", "--set", "loss=brier", "--set", "epochs=5"]
+    files = ["--plot", tmp_path / "ratio.png", "--save", tmp_path / "ratio.safetensors"]
+    assert run(monkeypatch, *command, *settings, *files) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("js divergence of p from q: ")
+    assert said.splitlines()[-2:] == [f"picture in {files[1]}", f"ratio in {files[3]}"]
+    assert (tmp_path / "ratio.png").read_bytes().startswith(b"\x89PNG")
+    import implicit_infer as ii
+
+    loaded = ii.load_ratio(tmp_path / "ratio.safetensors")
+    assert (loaded.hidden, loaded.loss, loaded.epochs) == ((16, 16), "brier", 5)
+    (tmp_path / "q.csv").write_text((tmp_path / "q.csv").read_text().replace("a,b", "b,a"))
+    assert run(monkeypatch, *command) == 2
+    assert "q: expected the columns a, b of p; got b, a" in capsys.readouterr().err
 
 
 def test_compare_ends_with_a_table_and_a_report(monkeypatch, capsys, tmp_path, observed):

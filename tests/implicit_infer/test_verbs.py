@@ -159,9 +159,9 @@ def test_estimate_ratio_by_name_by_default_and_by_estimator():
     p, q, x = samples(0.0), samples(0.5), torch.zeros(1, 2)
     settings = {"hidden": (8,), "epochs": 3}
     named = ii.estimate_ratio(p, q, method="logistic", seed=1, progress=False, **settings)
-    automatic = ii.estimate_ratio(p.numpy(), q.numpy(), seed=1, progress=False, **settings)
+    arrays = ii.estimate_ratio(p.numpy(), q.numpy(), method="logistic", seed=1, progress=False, **settings)
     given = ii.estimate_ratio(p, q, LogisticRatio(**settings), seed=1, progress=False)
-    assert torch.equal(named.log_ratio(x), automatic.log_ratio(x))
+    assert torch.equal(named.log_ratio(x), arrays.log_ratio(x))
     assert torch.equal(named.log_ratio(x), given.log_ratio(x))
 
 
@@ -171,9 +171,134 @@ def test_bad_ratio_questions_are_refused():
     p, q = samples(0.0), samples(0.5)
     with pytest.raises(ValueError, match=r"method: expected one of .*; got 'logistik' \(did you mean 'logistic'\?\)"):
         ii.estimate_ratio(p, q, method="logistik")
+    with pytest.raises(TypeError, match=r"settings: logistic has hidden, .*; got widths"):
+        ii.estimate_ratio(p, q, method="logistic", widths=(8,))
     with pytest.raises(TypeError, match="settings: expected none beside a LogisticRatio; got hidden"):
         ii.estimate_ratio(p, q, LogisticRatio(), hidden=(8,))
     with pytest.raises(ValueError, match="device: 'abacus'"):
         ii.estimate_ratio(p, q, device="abacus")
     with pytest.raises(ValueError, match="3"):
         ii.estimate_ratio(p, torch.zeros(10, 3), progress=False)
+
+
+QUICK = {"method": "logistic", "hidden": (8,), "epochs": 3, "progress": False}
+
+SAMPLES = {
+    "different widths": (samples(0), samples(0)[:, :1], "p, q: expected as many columns in both; got 2 and 1"),
+    "one row": (samples(0), samples(0)[:1], "q: expected at least 2 rows; got 1"),
+    "no rows": (samples(0)[:0], samples(0), "p: expected at least 2 rows; got 0"),
+    "nan": (samples(0), torch.full((9, 2), torch.nan), "q: expected finite values; 9 of 9 rows hold NaN or infinity"),
+    "infinite": (samples(0) / 0, samples(0), "p: expected finite values"),
+    "three axes": (
+        torch.zeros(4, 2, 2),
+        samples(0),
+        r"p: expected samples of shape \(n, d\) or \(n,\); got \(4, 2, 2\)",
+    ),
+    "words": (["a", "b"], samples(0), "p: expected real numbers; got dtype"),
+    "nothing": (None, samples(0), "p: expected a tensor, an array or a frame; got NoneType"),
+    "complex": (samples(0), samples(0) * 1j, "q: expected real numbers; got dtype torch.complex64"),
+}
+
+
+@pytest.mark.parametrize(("p", "q", "message"), SAMPLES.values(), ids=SAMPLES)
+def test_samples_without_a_ratio_are_refused_in_one_sentence(p, q, message):
+    with pytest.raises((ValueError, TypeError), match=message) as refused:
+        ii.estimate_ratio(p, q, **QUICK)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["integers", "booleans", "float64", "one axis", "constant column", "list"])
+def test_samples_of_every_kind_work_as_expected(kind):
+    p, q = samples(0.0), samples(1.0)
+    p, q = {
+        "integers": lambda: (p.round().long(), q.round().long()),
+        "booleans": lambda: (p > 0.5, q > 0.5),
+        "float64": lambda: (p.double(), q.double()),
+        "one axis": lambda: (p[:, 0], q[:, 0]),
+        "constant column": lambda: (torch.cat([p, 0 * p + 7], 1), torch.cat([q, 0 * q + 7], 1)),
+        "list": lambda: (p.tolist(), q.tolist()),
+    }[kind]()
+    ratio = ii.estimate_ratio(p, q, **QUICK | {"epochs": 20, "learning_rate": 1e-2})
+    assert ratio.log_ratio(p).shape == (400,)
+    assert ratio.log_ratio(p).mean() > 0.1 > -0.1 > ratio.log_ratio(q).mean()
+    assert ratio.weights(q).shape == (400,)
+
+
+def test_samples_that_are_no_two_sets_are_said_to_be(caplog):
+    p = samples(0.0)
+    ratio = ii.estimate_ratio(p, p.flip(0), **QUICK)
+    assert "p, q: 400 of 400 rows of p are in q as well" in caplog.text
+    assert ratio.log_ratio(p).abs().mean() < 0.5
+    caplog.clear()
+    ii.estimate_ratio(p, samples(0.1), **QUICK)
+    ii.estimate_ratio((p > 0).long(), (p > 0).long(), **QUICK)  # discrete rows repeat in good samples, too
+    assert not caplog.text
+
+
+def test_separable_samples_are_said_to_be():
+    ratio = ii.estimate_ratio(samples(0.0), samples(50.0), **QUICK | {"epochs": 40, "learning_rate": 1e-2})
+    found = ratio.check(samples(0.0, 300), samples(50.0, 300))
+    assert not found.trusted
+    assert any("telescoping" in note for note in found.notes)
+
+
+def test_a_condition_makes_it_conditional(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    c, noise = torch.randn(2, 1000, 1, generator=draw)
+    options = QUICK | {"epochs": 20, "learning_rate": 1e-2}
+    for q, condition in ((None, c), (noise, (c, c))):
+        ratio = ii.estimate_ratio(c + noise, q, condition=condition, seed=0, **options)
+        near, far = ratio.log_ratio([2.0, -2.0], [1.5])
+        assert near > 0 > far
+        ratio.save(tmp_path / "ratio.safetensors")
+        assert torch.equal(ii.load_ratio(tmp_path / "ratio.safetensors").log_ratio(c, c), ratio.log_ratio(c, c))
+
+
+def test_any_saved_ratio_is_loaded(tmp_path):
+    from implicit_estimators.networks import storage
+
+    ratio = ii.estimate_ratio(samples(0.0), samples(0.5), seed=0, **QUICK)
+    path = tmp_path / "ratio.safetensors"
+    ratio.save(path)
+    again = ii.load_ratio(path)
+    assert type(again) is type(ratio)
+    assert again.divergence("kl") == ratio.divergence("kl")
+    storage.save(path, "critic", {"x": torch.zeros(1)}, {})
+    with pytest.raises(ValueError, match=r"path: expected a saved ratio; .* holds a critic"):
+        ii.load_ratio(path)
+    with pytest.raises(FileNotFoundError, match="path: no file"):
+        ii.load_ratio(tmp_path / "none.safetensors")
+    path.write_text("no")
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        ii.load_ratio(path)
+
+
+def test_mutual_information_and_the_two_sample_test_take_names():
+    x, y = samples(0.0, 1500).T
+    options = QUICK | {"hidden": (32,), "epochs": 30, "learning_rate": 1e-2, "batch_size": 128}
+    found = ii.mutual_information(x, x + y, seed=0, **options)
+    # correlation 1/sqrt(2); a small network learns most of it, and a bound is not exceeded
+    assert 0.2 < found < 0.5 * 0.6931 + 4 * found.standard_error
+    assert found.ratio.width == 2
+    tested = ii.two_sample_test(x, y + 1, permutations=99, seed=0, **options)
+    assert tested.p_value == 0.01
+    with pytest.raises(ValueError, match="permutations: expected an int of at least 1; got 0"):
+        ii.two_sample_test(x, y, permutations=0)
+    with pytest.raises(ValueError, match="x, y: expected as many rows"):
+        ii.mutual_information(x, y[:-1], **options)
+
+
+@pytest.mark.parametrize("name", ["nwj", "donsker-varadhan", "smile"])
+def test_bounds_on_kl_are_divergences_by_name(name):
+    ratio = ii.estimate_ratio(samples(0.0), samples(0.5), seed=0, **QUICK)
+    found = ratio.divergence(name)
+    assert found.standard_error > 0
+    # KL is 0.25; bounds lie below, up to chance and three epochs
+    assert -1 < found < 0.25 + 4 * found.standard_error
+
+
+def test_progress_has_a_rate(capsys):
+    ii.estimate_ratio(samples(0.0), samples(0.5), seed=0, **QUICK | {"progress": True})
+    said = capsys.readouterr().err
+    assert "fitting the logistic ratio" in said
+    assert "/s" in said

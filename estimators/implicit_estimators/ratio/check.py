@@ -166,7 +166,7 @@ def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Se
     claimed = effective_q, found.effective_p
     averaged = max(*claimed, effective_number(recalibrated[1]), effective_number(-recalibrated[0]))
     object.__setattr__(found, "verdict", _verdict(found, averaged))
-    object.__setattr__(found, "notes", _notes(found))
+    object.__setattr__(found, "notes", _notes(found, bool(log_r_p.min() > log_r_q.max())))
     return found
 
 
@@ -297,12 +297,12 @@ def _wrong(check: RatioCheck) -> list[str]:
     return wrong
 
 
-def _notes(check: RatioCheck) -> tuple[str, ...]:
+def _notes(check: RatioCheck, separable: bool) -> tuple[str, ...]:
     notes = []
     few = min(check.n_p, check.n_q)
     if few < 2 * ENOUGH:
         notes.append(f"{few} held-out samples of a side are too few to trust any ratio: give check(p, q) more")
-    elif check.effective_overlap < ENOUGH:
+    elif separable or check.effective_overlap < ENOUGH:
         notes.append(
             "p and q are all but separable, and a classifier that tells them apart need not know by how much: try "
             'a method that goes from q to p in steps, such as "telescoping", and compare methods with one another'
