@@ -35,8 +35,6 @@ COMPARISONS = {
 
 RATIO_METHODS = {
     "logistic": "implicit_estimators.ratio.classifiers.logistic:LogisticRatio",
-    "multinomial": "implicit_estimators.ratio.classifiers.multinomial:MultinomialRatio",
-    "classifier": "implicit_estimators.ratio.classifiers.scikit:ClassifierRatio",
     "f-divergence": "implicit_estimators.ratio.classifiers.f_divergence:FDivergenceRatio",
     "smile": "implicit_estimators.ratio.classifiers.smile:SmileRatio",
     "donsker-varadhan": "implicit_estimators.ratio.classifiers.donsker_varadhan:DonskerVaradhanRatio",
@@ -48,6 +46,10 @@ RATIO_METHODS = {
     "ensemble": "implicit_estimators.ratio.ensemble:EnsembleRatio",
     "gaussian": "implicit_estimators.ratio.densities.gaussian:GaussianRatio",
     "quadratic": "implicit_estimators.ratio.densities.quadratic:QuadraticRatio",
+    "ulsif": "implicit_estimators.ratio.kernels.ulsif:ULSIFRatio",
+    "rulsif": "implicit_estimators.ratio.kernels.rulsif:RuLSIFRatio",
+    "kliep": "implicit_estimators.ratio.kernels.kliep:KLIEPRatio",
+    "kernel-logistic": "implicit_estimators.ratio.kernels.logistic:KernelLogisticRatio",
 }
 """Density-ratio estimators; "auto" is the first."""
 

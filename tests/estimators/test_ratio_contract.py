@@ -13,8 +13,6 @@ from implicit_estimators.ratio.base import RatioEstimator
 
 QUICK: dict[str, dict] = {
     "logistic": {"hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
-    "multinomial": {"hidden": (16,), "classes": 2, "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
-    "classifier": {"folds": 2},
     "f-divergence": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
     "smile": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
     "donsker-varadhan": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
@@ -26,11 +24,15 @@ QUICK: dict[str, dict] = {
     "ensemble": {"networks": 2, "hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
     "gaussian": {},
     "quadratic": {"spreads": (1.0,)},
+    "ulsif": {"centres": 100, "bandwidths": (1.0, 2.0), "ridges": (1e-2, 1e-1), "folds": 2},
+    "rulsif": {"centres": 100, "bandwidths": (1.0, 2.0), "ridges": (1e-2, 1e-1), "folds": 2},
+    "kliep": {"centres": 20, "bandwidths": (0.5, 1.0), "rows": 100, "folds": 2},
+    "kernel-logistic": {"centres": 20, "bandwidths": (1.0, 4.0), "ridges": (1e-2, 1e-4), "folds": 2},
 }
 """Settings under which each is fitted in a fraction of a second."""
-NOT_SAVED: set[str] = {"classifier"}
+NOT_SAVED: set[str] = set()
 """Estimators that cannot be written to a file without pickle."""
-NO_GRADIENT: set[str] = {"classifier"}
+NO_GRADIENT: set[str] = set()
 """Estimators whose log-ratio is not differentiable in the points."""
 
 TRICKY = {

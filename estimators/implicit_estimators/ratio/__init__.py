@@ -8,23 +8,23 @@ from implicit_estimators.ratio.classifiers.exponential import ExponentialRatio
 from implicit_estimators.ratio.classifiers.f_divergence import FDivergenceRatio
 from implicit_estimators.ratio.classifiers.logistic import LogisticRatio
 from implicit_estimators.ratio.classifiers.lsif import LSIFRatio
-from implicit_estimators.ratio.classifiers.multinomial import MultinomialRatio
 from implicit_estimators.ratio.classifiers.nwj import NWJRatio
 from implicit_estimators.ratio.classifiers.relative import RelativeRatio
-from implicit_estimators.ratio.classifiers.scikit import ClassifierRatio
 from implicit_estimators.ratio.classifiers.smile import SmileRatio
 from implicit_estimators.ratio.conditional import ConditionalRatio
 from implicit_estimators.ratio.densities.gaussian import GaussianRatio
 from implicit_estimators.ratio.densities.quadratic import QuadraticRatio
 from implicit_estimators.ratio.ensemble import EnsembleRatio
+from implicit_estimators.ratio.kernels.kliep import KLIEPRatio
+from implicit_estimators.ratio.kernels.logistic import KernelLogisticRatio
+from implicit_estimators.ratio.kernels.rulsif import RuLSIFRatio
+from implicit_estimators.ratio.kernels.ulsif import ULSIFRatio
 from implicit_estimators.ratio.mutual_information import MutualInformation
 from implicit_estimators.ratio.two_sample import TwoSampleTest
 from implicit_estimators.ratio.weights import importance_weights
 
 RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "logistic": LogisticRatio,
-    "multinomial": MultinomialRatio,
-    "classifier": ClassifierRatio,
     "f-divergence": FDivergenceRatio,
     "smile": SmileRatio,
     "donsker-varadhan": DonskerVaradhanRatio,
@@ -36,30 +36,36 @@ RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "ensemble": EnsembleRatio,
     "gaussian": GaussianRatio,
     "quadratic": QuadraticRatio,
+    "ulsif": ULSIFRatio,
+    "rulsif": RuLSIFRatio,
+    "kliep": KLIEPRatio,
+    "kernel-logistic": KernelLogisticRatio,
 }
 """Every estimator there is, by name."""
 
 __all__ = [
     "RATIO_ESTIMATORS",
     "BrierRatio",
-    "ClassifierRatio",
     "ConditionalRatio",
     "DonskerVaradhanRatio",
     "EnsembleRatio",
     "ExponentialRatio",
     "FDivergenceRatio",
     "GaussianRatio",
+    "KLIEPRatio",
+    "KernelLogisticRatio",
     "LSIFRatio",
     "LogisticRatio",
-    "MultinomialRatio",
     "MutualInformation",
     "NWJRatio",
     "QuadraticRatio",
     "RatioCheck",
     "RatioEstimator",
     "RelativeRatio",
+    "RuLSIFRatio",
     "SmileRatio",
     "TwoSampleTest",
+    "ULSIFRatio",
     "check_ratio",
     "importance_weights",
 ]
