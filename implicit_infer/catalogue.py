@@ -35,6 +35,8 @@ COMPARISONS = {
 
 RATIO_METHODS = {
     "logistic": "implicit_estimators.ratio.classifiers.logistic:LogisticRatio",
+    "multinomial": "implicit_estimators.ratio.classifiers.multinomial:MultinomialRatio",
+    "classifier": "implicit_estimators.ratio.classifiers.scikit:ClassifierRatio",
     "f-divergence": "implicit_estimators.ratio.classifiers.f_divergence:FDivergenceRatio",
     "smile": "implicit_estimators.ratio.classifiers.smile:SmileRatio",
     "donsker-varadhan": "implicit_estimators.ratio.classifiers.donsker_varadhan:DonskerVaradhanRatio",

@@ -13,6 +13,8 @@ from implicit_estimators.ratio.base import RatioEstimator
 
 QUICK: dict[str, dict] = {
     "logistic": {"hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
+    "multinomial": {"hidden": (16,), "classes": 2, "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
+    "classifier": {"folds": 2},
     "f-divergence": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
     "smile": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
     "donsker-varadhan": {"hidden": (16,), "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
@@ -30,9 +32,9 @@ QUICK: dict[str, dict] = {
     "kernel-logistic": {"centres": 20, "bandwidths": (1.0, 4.0), "ridges": (1e-2, 1e-4), "folds": 2},
 }
 """Settings under which each is fitted in a fraction of a second."""
-NOT_SAVED: set[str] = set()
+NOT_SAVED: set[str] = {"classifier"}
 """Estimators that cannot be written to a file without pickle."""
-NO_GRADIENT: set[str] = set()
+NO_GRADIENT: set[str] = {"classifier"}
 """Estimators whose log-ratio is not differentiable in the points."""
 
 TRICKY = {

@@ -8,8 +8,10 @@ from implicit_estimators.ratio.classifiers.exponential import ExponentialRatio
 from implicit_estimators.ratio.classifiers.f_divergence import FDivergenceRatio
 from implicit_estimators.ratio.classifiers.logistic import LogisticRatio
 from implicit_estimators.ratio.classifiers.lsif import LSIFRatio
+from implicit_estimators.ratio.classifiers.multinomial import MultinomialRatio
 from implicit_estimators.ratio.classifiers.nwj import NWJRatio
 from implicit_estimators.ratio.classifiers.relative import RelativeRatio
+from implicit_estimators.ratio.classifiers.scikit import ClassifierRatio
 from implicit_estimators.ratio.classifiers.smile import SmileRatio
 from implicit_estimators.ratio.conditional import ConditionalRatio
 from implicit_estimators.ratio.densities.gaussian import GaussianRatio
@@ -25,6 +27,8 @@ from implicit_estimators.ratio.weights import importance_weights
 
 RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "logistic": LogisticRatio,
+    "multinomial": MultinomialRatio,
+    "classifier": ClassifierRatio,
     "f-divergence": FDivergenceRatio,
     "smile": SmileRatio,
     "donsker-varadhan": DonskerVaradhanRatio,
@@ -46,6 +50,7 @@ RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
 __all__ = [
     "RATIO_ESTIMATORS",
     "BrierRatio",
+    "ClassifierRatio",
     "ConditionalRatio",
     "DonskerVaradhanRatio",
     "EnsembleRatio",
@@ -56,6 +61,7 @@ __all__ = [
     "KernelLogisticRatio",
     "LSIFRatio",
     "LogisticRatio",
+    "MultinomialRatio",
     "MutualInformation",
     "NWJRatio",
     "QuadraticRatio",
