@@ -1,0 +1,1 @@
+"""Ratios of far-apart distributions, through distributions that lie between them."""
