@@ -34,6 +34,7 @@ COMPARISONS = {
 """What a difference between two laws is measured by."""
 
 RATIO_METHODS = {
+    "auto": "implicit_estimators.ratio.auto:AutoRatio",
     "logistic": "implicit_estimators.ratio.classifiers.logistic:LogisticRatio",
     "multinomial": "implicit_estimators.ratio.classifiers.multinomial:MultinomialRatio",
     "classifier": "implicit_estimators.ratio.classifiers.scikit:ClassifierRatio",
@@ -52,6 +53,8 @@ RATIO_METHODS = {
     "rulsif": "implicit_estimators.ratio.kernels.rulsif:RuLSIFRatio",
     "kliep": "implicit_estimators.ratio.kernels.kliep:KLIEPRatio",
     "kernel-logistic": "implicit_estimators.ratio.kernels.logistic:KernelLogisticRatio",
+    "conditional-path": "implicit_estimators.ratio.bridges.conditional_paths:ConditionalPathRatio",
+    "dre-infinity": "implicit_estimators.ratio.bridges.time_score:InfinityRatio",
 }
 """Density-ratio estimators; "auto" is the first."""
 

@@ -12,6 +12,9 @@ from implicit_estimators.ratio import RATIO_ESTIMATORS
 from implicit_estimators.ratio.base import RatioEstimator
 
 QUICK: dict[str, dict] = {
+    "auto": {
+        "candidates": ["gaussian", ["ensemble", {"networks": 2, "hidden": [8], "epochs": 5, "batch_size": 128}]],
+    },
     "logistic": {"hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
     "multinomial": {"hidden": (16,), "classes": 2, "epochs": 12, "batch_size": 256, "learning_rate": 5e-2},
     "classifier": {"folds": 2},
@@ -30,6 +33,8 @@ QUICK: dict[str, dict] = {
     "rulsif": {"centres": 100, "bandwidths": (1.0, 2.0), "ridges": (1e-2, 1e-1), "folds": 2},
     "kliep": {"centres": 20, "bandwidths": (0.5, 1.0), "rows": 100, "folds": 2},
     "kernel-logistic": {"centres": 20, "bandwidths": (1.0, 4.0), "ridges": (1e-2, 1e-4), "folds": 2},
+    "conditional-path": {"hidden": (16,), "steps": 15, "batch_size": 256, "learning_rate": 5e-2},
+    "dre-infinity": {"hidden": (16,), "steps": 15, "batch_size": 256, "learning_rate": 5e-2},
 }
 """Settings under which each is fitted in a fraction of a second."""
 NOT_SAVED: set[str] = {"classifier"}

@@ -1,6 +1,9 @@
 """Density-ratio estimators: ``fit(p, q)``, ``log_ratio(x)``, ``divergence(name)``, ``check()``."""
 
+from implicit_estimators.ratio.auto import AutoRatio
 from implicit_estimators.ratio.base import RatioEstimator
+from implicit_estimators.ratio.bridges.conditional_paths import ConditionalPathRatio
+from implicit_estimators.ratio.bridges.time_score import InfinityRatio
 from implicit_estimators.ratio.check import RatioCheck, check_ratio
 from implicit_estimators.ratio.classifiers.brier import BrierRatio
 from implicit_estimators.ratio.classifiers.donsker_varadhan import DonskerVaradhanRatio
@@ -26,6 +29,7 @@ from implicit_estimators.ratio.two_sample import TwoSampleTest
 from implicit_estimators.ratio.weights import importance_weights
 
 RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
+    "auto": AutoRatio,
     "logistic": LogisticRatio,
     "multinomial": MultinomialRatio,
     "classifier": ClassifierRatio,
@@ -44,19 +48,24 @@ RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "rulsif": RuLSIFRatio,
     "kliep": KLIEPRatio,
     "kernel-logistic": KernelLogisticRatio,
+    "conditional-path": ConditionalPathRatio,
+    "dre-infinity": InfinityRatio,
 }
 """Every estimator there is, by name."""
 
 __all__ = [
     "RATIO_ESTIMATORS",
+    "AutoRatio",
     "BrierRatio",
     "ClassifierRatio",
+    "ConditionalPathRatio",
     "ConditionalRatio",
     "DonskerVaradhanRatio",
     "EnsembleRatio",
     "ExponentialRatio",
     "FDivergenceRatio",
     "GaussianRatio",
+    "InfinityRatio",
     "KLIEPRatio",
     "KernelLogisticRatio",
     "LSIFRatio",
