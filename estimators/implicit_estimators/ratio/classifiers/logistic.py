@@ -31,6 +31,7 @@ class LogisticRatio(NetworkRatio):
     Others and errors as of :class:`NetworkRatio`.
 
     Example:
+        >>> import torch
         >>> p = torch.randn(2000, 1, generator=torch.Generator().manual_seed(0))
         >>> q = 1 + torch.randn(2000, 1, generator=torch.Generator().manual_seed(1))
         >>> ratio = LogisticRatio(hidden=(32,)).fit(p, q, seed=0)
