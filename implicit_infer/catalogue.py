@@ -55,6 +55,9 @@ RATIO_METHODS = {
     "kernel-logistic": "implicit_estimators.ratio.kernels.logistic:KernelLogisticRatio",
     "conditional-path": "implicit_estimators.ratio.bridges.conditional_paths:ConditionalPathRatio",
     "dre-infinity": "implicit_estimators.ratio.bridges.time_score:InfinityRatio",
+    "mixture": "implicit_estimators.ratio.densities.mixture:MixtureRatio",
+    "flow": "implicit_estimators.ratio.densities.flows:FlowRatio",
+    "featurised": "implicit_estimators.ratio.densities.featurised:FeaturisedRatio",
 }
 """Density-ratio estimators; "auto" is the first."""
 

@@ -35,6 +35,9 @@ QUICK: dict[str, dict] = {
     "kernel-logistic": {"centres": 20, "bandwidths": (1.0, 4.0), "ridges": (1e-2, 1e-4), "folds": 2},
     "conditional-path": {"hidden": (16,), "steps": 15, "batch_size": 256, "learning_rate": 5e-2},
     "dre-infinity": {"hidden": (16,), "steps": 15, "batch_size": 256, "learning_rate": 5e-2},
+    "mixture": {"most": 2},
+    "flow": {"transforms": 1, "hidden": (16,), "epochs": 4, "batch_size": 128},
+    "featurised": {"base": "gaussian", "transforms": 1, "hidden": (16,), "epochs": 4, "batch_size": 256},
 }
 """Settings under which each is fitted in a fraction of a second."""
 NOT_SAVED: set[str] = {"classifier"}

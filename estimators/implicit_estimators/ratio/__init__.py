@@ -17,7 +17,10 @@ from implicit_estimators.ratio.classifiers.relative import RelativeRatio
 from implicit_estimators.ratio.classifiers.scikit import ClassifierRatio
 from implicit_estimators.ratio.classifiers.smile import SmileRatio
 from implicit_estimators.ratio.conditional import ConditionalRatio
+from implicit_estimators.ratio.densities.featurised import FeaturisedRatio
+from implicit_estimators.ratio.densities.flows import FlowRatio
 from implicit_estimators.ratio.densities.gaussian import GaussianRatio
+from implicit_estimators.ratio.densities.mixture import MixtureRatio
 from implicit_estimators.ratio.densities.quadratic import QuadraticRatio
 from implicit_estimators.ratio.ensemble import EnsembleRatio
 from implicit_estimators.ratio.kernels.kliep import KLIEPRatio
@@ -50,6 +53,9 @@ RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "kernel-logistic": KernelLogisticRatio,
     "conditional-path": ConditionalPathRatio,
     "dre-infinity": InfinityRatio,
+    "mixture": MixtureRatio,
+    "flow": FlowRatio,
+    "featurised": FeaturisedRatio,
 }
 """Every estimator there is, by name."""
 
@@ -64,12 +70,15 @@ __all__ = [
     "EnsembleRatio",
     "ExponentialRatio",
     "FDivergenceRatio",
+    "FeaturisedRatio",
+    "FlowRatio",
     "GaussianRatio",
     "InfinityRatio",
     "KLIEPRatio",
     "KernelLogisticRatio",
     "LSIFRatio",
     "LogisticRatio",
+    "MixtureRatio",
     "MultinomialRatio",
     "MutualInformation",
     "NWJRatio",

@@ -33,11 +33,7 @@ class TwoNormals:
     def fit(cls, p: Tensor, q: Tensor, seed: int, shrink: bool) -> TwoNormals:
         """Fit to samples of p, with shape (n, d), and q, with shape (m, d)."""
         coordinates = Coordinates.fit(p, q)
-        matrix, variance = coordinates.matrix, coordinates.variance
-        back = matrix.T / matrix.square().sum(0)[:, None]  # its columns are orthogonal
-        columns = Axes(back, matrix, variance @ back.square())
-        principal = torch.eye(len(variance), dtype=matrix.dtype, device=matrix.device)
-        axes = (columns, Axes(principal, principal, variance))[: 2 if shrink else 1]
+        axes = axes_of(coordinates, shrink)
         shrinkages = SHRINKAGES if shrink else UNBIASED
         return cls(coordinates, *(Normal.fit(coordinates(x), axes, seed, shrinkages) for x in (p, q)))
 
@@ -126,3 +122,12 @@ def shrinking_first(p: Tensor, q: Tensor) -> tuple[bool, bool]:
     """Whether to shrink, the better guess first: an unbiased precision needs rows enough."""
     few = min(len(p), len(q)) < 2 * (p.shape[1] + 2)
     return few, not few
+
+
+def axes_of(coordinates: Coordinates, shrink: bool) -> list[Axes]:
+    """The columns of the samples, and, if there is a choice to be made, the principal axes of p and q together."""
+    matrix, variance = coordinates.matrix, coordinates.variance
+    back = matrix.T / matrix.square().sum(0)[:, None]  # the columns of the matrix are orthogonal
+    columns = Axes(back, matrix, variance @ back.square())
+    principal = torch.eye(len(variance), dtype=matrix.dtype, device=matrix.device)
+    return [columns, Axes(principal, principal, variance)][: 2 if shrink else 1]
