@@ -38,7 +38,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-BLOCK = 256
+BLOCK = 512
 """Rows left out at a time: their coefficients stay in a processor's cache."""
 
 Formula = Literal["exact", "densratio"]

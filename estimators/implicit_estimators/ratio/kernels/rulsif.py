@@ -158,8 +158,11 @@ class RuLSIFRatio(KernelRatio):
         if min(len(p), len(q)) < 2:
             return
         for step, bandwidth in enumerate(bandwidths):
-            of_p, of_q = (Moments.of(in_blocks(side, centres, bandwidth)) for side in (p, q))
             rows_p, rows_q = (gaussians(side, centres, bandwidth) for side in left_out)
+            of_p, of_q = (
+                Moments.of([rows] if len(rows) == len(side) else in_blocks(side, centres, bandwidth))
+                for rows, side in ((rows_p, p), (rows_q, q))
+            )
             ridges = self.ridges or self._default_ridges(of_p, of_q)
             values = leave_one_out(
                 rows_p, rows_q, of_p, of_q, ridges, self.alpha, formula="densratio" if theirs else "exact"
