@@ -126,6 +126,7 @@ def measure(
 ) -> list[float]:
     """One row of the table."""
     p, q = problem.samples(n, seed)
+    torch.set_num_threads(1)  # importing densratio, whose kernels numba compiles, changes it
     start = time.process_time()
     log_ratio = fit(p, q, seed)
     spent = time.process_time() - start
