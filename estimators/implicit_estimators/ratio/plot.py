@@ -115,7 +115,7 @@ def _concentration(axes: Any, at_p: np.ndarray, at_q: np.ndarray, check: RatioCh
         axes.plot([], [], color=colour, lw=1.5, label=f"{label}: {effective:,.0f} effective of {n:,}")
     axes.set_xscale("log")
     axes.set(
-        ylim=(0, 1.04),
+        ylim=(0, 1.42),  # room for the legend above the curves
         yticks=(0, 0.5, 1),
         yticklabels=("0", "50 %", "100 %"),
         xlim=(0.3 / max(check.n_p, check.n_q), 1),
@@ -124,7 +124,7 @@ def _concentration(axes: Any, at_p: np.ndarray, at_q: np.ndarray, check: RatioCh
     axes.set_ylabel("share of the weight", fontsize=9)
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right", handlelength=1.4)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left", handlelength=1.4)
     _heading(axes, "how much hangs on how few")
 
 
