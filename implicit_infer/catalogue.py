@@ -53,6 +53,7 @@ RATIO_METHODS = {
     "rulsif": "implicit_estimators.ratio.kernels.rulsif:RuLSIFRatio",
     "kliep": "implicit_estimators.ratio.kernels.kliep:KLIEPRatio",
     "kernel-logistic": "implicit_estimators.ratio.kernels.logistic:KernelLogisticRatio",
+    "telescoping": "implicit_estimators.ratio.bridges.telescoping:TelescopingRatio",
     "conditional-path": "implicit_estimators.ratio.bridges.conditional_paths:ConditionalPathRatio",
     "dre-infinity": "implicit_estimators.ratio.bridges.time_score:InfinityRatio",
     "mixture": "implicit_estimators.ratio.densities.mixture:MixtureRatio",

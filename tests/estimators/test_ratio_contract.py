@@ -33,6 +33,7 @@ QUICK: dict[str, dict] = {
     "rulsif": {"centres": 100, "bandwidths": (1.0, 2.0), "ridges": (1e-2, 1e-1), "folds": 2},
     "kliep": {"centres": 20, "bandwidths": (0.5, 1.0), "rows": 100, "folds": 2},
     "kernel-logistic": {"centres": 20, "bandwidths": (1.0, 4.0), "ridges": (1e-2, 1e-4), "folds": 2},
+    "telescoping": {"bridges": 2, "hidden": (16,), "epochs": 15, "batch_size": 64, "learning_rate": 1e-2, "pilot": 5},
     "conditional-path": {"hidden": (16,), "steps": 15, "batch_size": 256, "learning_rate": 5e-2},
     "dre-infinity": {"hidden": (16,), "steps": 15, "batch_size": 256, "learning_rate": 5e-2},
     "mixture": {"most": 2},

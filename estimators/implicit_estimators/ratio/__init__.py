@@ -3,6 +3,7 @@
 from implicit_estimators.ratio.auto import AutoRatio
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.bridges.conditional_paths import ConditionalPathRatio
+from implicit_estimators.ratio.bridges.telescoping import TelescopingRatio
 from implicit_estimators.ratio.bridges.time_score import InfinityRatio
 from implicit_estimators.ratio.check import RatioCheck, check_ratio
 from implicit_estimators.ratio.classifiers.brier import BrierRatio
@@ -51,6 +52,7 @@ RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "rulsif": RuLSIFRatio,
     "kliep": KLIEPRatio,
     "kernel-logistic": KernelLogisticRatio,
+    "telescoping": TelescopingRatio,
     "conditional-path": ConditionalPathRatio,
     "dre-infinity": InfinityRatio,
     "mixture": MixtureRatio,
@@ -88,6 +90,7 @@ __all__ = [
     "RelativeRatio",
     "RuLSIFRatio",
     "SmileRatio",
+    "TelescopingRatio",
     "TwoSampleTest",
     "ULSIFRatio",
     "check_ratio",
