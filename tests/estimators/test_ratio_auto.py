@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from implicit_estimators.ratio import RATIO_ESTIMATORS, AutoRatio, EnsembleRatio, RatioEstimator
-from implicit_estimators.ratio.auto import _ordered, _places
+from implicit_estimators.ratio.auto import _heavy, _places
 from implicit_estimators.ratio_losses import BrierLoss
 
 SMALL = {"networks": 5, "hidden": [24], "epochs": 15, "patience": 4, "batch_size": 64, "learning_rate": 1e-2}
@@ -159,6 +159,7 @@ def test_helpers() -> None:
     places = _places(rows[[2, 3, 0]], rows)
     assert sorted(places.tolist()) == [0, 2, 3]
     assert torch.equal(rows[places], rows[[2, 3, 0]])
-    order = ("gaussian", "ensemble", ("ensemble", {"standardise": "robust"}), "classifier")
-    assert _ordered(order, False) == list(order)
-    assert _ordered(order, True) == [order[0], order[2], order[1], order[3]]
+    draw = torch.Generator().manual_seed(0)
+    normal = torch.randn(2000, 2, generator=draw)
+    assert not _heavy(normal, 3 * normal)
+    assert _heavy(normal, torch.cat([normal[:-1], normal[:1] + 1000]))

@@ -29,37 +29,38 @@ from implicit_estimators.ratio.kernels.logistic import KernelLogisticRatio
 from implicit_estimators.ratio.kernels.rulsif import RuLSIFRatio
 from implicit_estimators.ratio.kernels.ulsif import ULSIFRatio
 from implicit_estimators.ratio.mutual_information import MutualInformation
+from implicit_estimators.ratio.registry import RATIO_ESTIMATORS
 from implicit_estimators.ratio.two_sample import TwoSampleTest
 from implicit_estimators.ratio.weights import importance_weights
 
-RATIO_ESTIMATORS: dict[str, type[RatioEstimator]] = {
+_ESTIMATORS: dict[str, type[RatioEstimator]] = {
     "auto": AutoRatio,
     "logistic": LogisticRatio,
-    "multinomial": MultinomialRatio,
-    "classifier": ClassifierRatio,
+    "brier": BrierRatio,
+    "exponential": ExponentialRatio,
     "f-divergence": FDivergenceRatio,
-    "smile": SmileRatio,
-    "donsker-varadhan": DonskerVaradhanRatio,
     "nwj": NWJRatio,
+    "donsker-varadhan": DonskerVaradhanRatio,
+    "smile": SmileRatio,
     "lsif": LSIFRatio,
     "relative": RelativeRatio,
-    "exponential": ExponentialRatio,
-    "brier": BrierRatio,
+    "multinomial": MultinomialRatio,
+    "classifier": ClassifierRatio,
     "ensemble": EnsembleRatio,
-    "gaussian": GaussianRatio,
-    "quadratic": QuadraticRatio,
+    "kernel-logistic": KernelLogisticRatio,
     "ulsif": ULSIFRatio,
     "rulsif": RuLSIFRatio,
     "kliep": KLIEPRatio,
-    "kernel-logistic": KernelLogisticRatio,
-    "telescoping": TelescopingRatio,
-    "conditional-path": ConditionalPathRatio,
-    "dre-infinity": InfinityRatio,
+    "gaussian": GaussianRatio,
+    "quadratic": QuadraticRatio,
     "mixture": MixtureRatio,
     "flow": FlowRatio,
     "featurised": FeaturisedRatio,
+    "telescoping": TelescopingRatio,
+    "dre-infinity": InfinityRatio,
+    "conditional-path": ConditionalPathRatio,
 }
-"""Every estimator there is, by name."""
+RATIO_ESTIMATORS.update(_ESTIMATORS)
 
 __all__ = [
     "RATIO_ESTIMATORS",

@@ -34,6 +34,7 @@ from implicit_estimators.estimate import Estimate
 from implicit_estimators.networks.train import Progress
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.densities.gaussian import GaussianRatio
+from implicit_estimators.ratio.registry import RATIO_ESTIMATORS
 from implicit_estimators.ratio.stacking import (
     Sides,
     excess,
@@ -56,10 +57,16 @@ GENERIC: tuple[Candidate, ...] = (
     "kernel-logistic",
     "ensemble",
     ("ensemble", {"standardise": "ranks"}),
-    ("ensemble", {"standardise": "robust"}),
     "classifier",
 )
-"""What is tried where p and q overlap; the last of the ensembles comes first where tails are heavy."""
+"""What is tried where p and q overlap."""
+GENERIC_HEAVY: tuple[Candidate, ...] = (
+    "kernel-logistic",
+    ("ensemble", {"standardise": "robust"}),
+    ("ensemble", {"standardise": "ranks"}),
+    "classifier",
+)
+"""What is tried instead where tails are heavy."""
 HEAVY = 10.0
 """Standard deviations beyond which a sample tells of heavy tails: one of a million normal ones is not half as far."""
 DISTANT: tuple[Candidate, ...] = ("telescoping",)
@@ -154,7 +161,7 @@ class AutoRatio(RatioEstimator):
         trials = attempt(first)
         if self.candidates is None:
             if not trials or _overlap(trials) >= HARDLY:
-                trials += attempt(_known(_ordered(GENERIC, _heavy(p, q))))
+                trials += attempt(_known(GENERIC_HEAVY if _heavy(p, q) else GENERIC))
             if not trials or _overlap(trials) < LITTLE:
                 trials += attempt(_known(DISTANT))
         if not trials:
@@ -306,8 +313,6 @@ class AutoRatio(RatioEstimator):
         return tensors, {"members": members, "far_apart": self.far_apart, "scores": rows}
 
     def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        from implicit_estimators.ratio import RATIO_ESTIMATORS
-
         self.far_apart = rest["far_apart"]
         for fields in rest["scores"]:
             known: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
@@ -337,22 +342,11 @@ def _heavy(p: Tensor, q: Tensor) -> bool:
     return bool((centred.abs().amax(0) > HEAVY * centred.square().mean(0).sqrt()).any())
 
 
-def _ordered(candidates: Sequence[Candidate], heavy: bool) -> list[Candidate]:
-    """The ensembles among ``candidates`` in reverse order where tails are heavy."""
-    ensembles = [candidate for candidate in candidates if _normal(candidate)[0] == "ensemble"]
-    turned = iter(reversed(ensembles) if heavy else ensembles)
-    return [next(turned) if candidate in ensembles else candidate for candidate in candidates]
-
-
 def _known(candidates: Sequence[Candidate]) -> list[tuple[str, dict[str, Any]]]:
-    from implicit_estimators.ratio import RATIO_ESTIMATORS
-
     return [_normal(candidate) for candidate in candidates if _normal(candidate)[0] in RATIO_ESTIMATORS]
 
 
 def _make(candidate: tuple[str, dict[str, Any]]) -> RatioEstimator:
-    from implicit_estimators.ratio import RATIO_ESTIMATORS
-
     name, settings = candidate
     if name not in RATIO_ESTIMATORS or name == AutoRatio.name:
         others = ", ".join(other for other in RATIO_ESTIMATORS if other != AutoRatio.name)

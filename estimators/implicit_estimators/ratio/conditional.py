@@ -25,6 +25,7 @@ from implicit_estimators.networks import storage
 from implicit_estimators.networks.train import Progress
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.check import RatioCheck
+from implicit_estimators.ratio.registry import RATIO_ESTIMATORS
 from implicit_estimators.seeds import Seed, resolve_seed, stream
 
 
@@ -195,7 +196,7 @@ class ConditionalRatio:
         for role in ("joint", "conditions"):
             if role in config:
                 mine = {name.removeprefix(f"{role}."): x for name, x in tensors.items() if name.startswith(f"{role}.")}
-                parts[role] = _kind(config[role]["kind"])._unpack(mine, config[role])
+                parts[role] = RATIO_ESTIMATORS[config[role]["kind"]]._unpack(mine, config[role])
         joint = parts["joint"]
         found = cls(type(joint)(**joint.settings()))
         found.joint, found.conditions, found.width = joint, parts.get("conditions"), config["width"]
@@ -204,17 +205,6 @@ class ConditionalRatio:
     def __repr__(self) -> str:
         state = f"fitted to {self.width} columns" if self.width else "not fitted"
         return f"ConditionalRatio({self.base!r}; {state})"
-
-
-def _kind(name: str) -> type[RatioEstimator]:
-    """The estimator of a name among all that are imported: whoever registers them imports this module."""
-    kinds: list[type[RatioEstimator]] = [RatioEstimator]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    for kind in kinds[1:]:
-        if getattr(kind, "name", None) == name:
-            return kind
-    raise ValueError(f"path: holds a ratio by {name!r}, which is not among the estimators that are imported")
 
 
 def _beside(x: Tensor, condition: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from implicit_estimators.networks.train import History, Progress, split
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.densities.coordinates import Coordinates
 from implicit_estimators.ratio.densities.neural import WhiteFlow, check_flow
+from implicit_estimators.ratio.registry import RATIO_ESTIMATORS
 
 
 class FeaturisedRatio(RatioEstimator):
@@ -111,8 +112,6 @@ class FeaturisedRatio(RatioEstimator):
         self.held_out = (test[0].cpu(), test[1].cpu())
 
     def _estimator(self) -> RatioEstimator:
-        from implicit_estimators.ratio import RATIO_ESTIMATORS
-
         if not isinstance(self.base, str):
             return type(self.base)(**self.base.settings())  # the user's own stays as it was
         if self.base not in RATIO_ESTIMATORS:
