@@ -104,11 +104,11 @@ def test_a_stacking_replaces_them_where_it_scores_better(monkeypatch, tmp_path, 
 
 
 def test_identical_laws_have_a_log_ratio_near_zero() -> None:
-    """Noise of five coefficients at n = 2000: log r has a root mean square of about sqrt(2 * 5 / 2000) = .07."""
+    """Noise of five coefficients at n = 1000: log r has a root mean square of about sqrt(2 * 5 / 1000) = .1."""
     draw = torch.Generator().manual_seed(0)
-    p, q = torch.randn(2000, 2, generator=draw), torch.randn(2000, 2, generator=draw)
+    p, q = torch.randn(1000, 2, generator=draw), torch.randn(1000, 2, generator=draw)
     auto = AutoRatio(FAST).fit(p, q, seed=0)
-    assert float(auto.log_ratio(p).square().mean().sqrt()) < 0.2
+    assert float(auto.log_ratio(p).square().mean().sqrt()) < 0.25
 
 
 def test_too_few_rows_to_compare_leave_the_first() -> None:

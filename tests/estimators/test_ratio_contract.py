@@ -104,9 +104,9 @@ def test_the_sign_is_that_of_p_over_q(fitted) -> None:
 
 
 def test_exchanged_sets_give_the_reciprocal(fitted) -> None:
-    p, q = pair(1000, 1000)
+    p, q = pair(600, 600)
     one, other = quick(fitted.name).fit(p, q, seed=0), quick(fitted.name).fit(q, p, seed=0)
-    x = torch.cat([p[:300], q[:300]])
+    x = torch.cat([p[:200], q[:200]])
     both = torch.stack([one.log_ratio(x), -other.log_ratio(x)])
     assert torch.corrcoef(both)[0, 1] > 0.5
 
@@ -123,7 +123,7 @@ def test_seeds_repeat_and_the_global_state_is_untouched(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", TRICKY)
-@pytest.mark.parametrize("n", [2, 3, 120])
+@pytest.mark.parametrize("n", [2, 90])
 @pytest.mark.parametrize("name", RATIO_ESTIMATORS)
 def test_finite_samples_never_give_nan(name: str, kind: str, n: int) -> None:
     with torch.random.fork_rng():

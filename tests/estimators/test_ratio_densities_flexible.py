@@ -98,6 +98,7 @@ def wild(x: torch.Tensor) -> torch.Tensor:
     return torch.sinh(1.5 * y) * torch.tensor([1.0, 1e3])
 
 
+@pytest.mark.slow
 def test_a_ratio_survives_a_wild_map() -> None:
     """Log r(x) = log r'(f(x)): the logistic ratio in a flow's coordinates, against the known one before the map."""
     problem = PROBLEMS["a_rev"]

@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,12 @@ from implicit_estimators.ratio.kernels.mixture import mixture_weights
 from implicit_estimators.ratio.kernels.rulsif import RuLSIFRatio
 from implicit_estimators.ratio.kernels.ulsif import ULSIFRatio
 
-ALL = {"ulsif": ULSIFRatio, "rulsif": RuLSIFRatio, "kliep": KLIEPRatio, "kernel-logistic": KernelLogisticRatio}
+ALL: dict[str, Any] = {
+    "ulsif": ULSIFRatio,
+    "rulsif": RuLSIFRatio,
+    "kliep": KLIEPRatio,
+    "kernel-logistic": KernelLogisticRatio,
+}
 
 
 def normals(n: int, m: int, d: int = 2, shift: float = 1.0, seed: int = 100) -> tuple[Tensor, Tensor]:
@@ -47,15 +53,14 @@ def test_leaving_rows_out_equals_refits_without_them(n: int, m: int, alpha: floa
     """Every pair, with coefficients clipped, where the sets differ in size too, over several blocks."""
     monkeypatch.setattr(least_squares, "BLOCK", block)
     p, q = normals(n, m)
-    features = [gaussians(side, p[:20], 0.8) for side in (p, q)]
+    features = gaussians(p, p[:20], 0.8), gaussians(q, p[:20], 0.8)
     k, ridges = min(n, m), (1e-3, 0.1, 10.0)
-    found_p, found_q = leave_one_out(
-        features[0][:k], features[1][:k], *(Moments.of([side]) for side in features), ridges, alpha
-    )
+    moments = Moments.of([features[0]]), Moments.of([features[1]])
+    found_p, found_q = leave_one_out(features[0][:k], features[1][:k], *moments, ridges, alpha)
     clipped = 0
     for (index, ridge), i in itertools.product(enumerate(ridges), range(k)):
-        rest = [torch.cat([side[:i], side[i + 1 :]]) for side in features]
-        weights = refitted(*rest, ridge, alpha)
+        rest_p, rest_q = (torch.cat([side[:i], side[i + 1 :]]) for side in features)
+        weights = refitted(rest_p, rest_q, ridge, alpha)
         clipped += int((weights == 0).sum())
         assert float(found_p[index, i]) == pytest.approx(float(features[0][i] @ weights), rel=1e-6, abs=1e-8)
         assert float(found_q[index, i]) == pytest.approx(float(features[1][i] @ weights), rel=1e-6, abs=1e-8)
@@ -76,8 +81,8 @@ def test_coefficients_solve_their_system(
 ) -> None:
     """In blocks or at once; and left out rows are finite whatever the sizes."""
     p, q = normals(n, m, seed=seed)
-    features = [gaussians(side, p, bandwidth) for side in (p, q)]
-    moments = [Moments.of(side.split(4)) for side in features]
+    features = gaussians(p, p, bandwidth), gaussians(q, p, bandwidth)
+    moments = Moments.of(features[0].split(4)), Moments.of(features[1].split(4))
     assert [of.count for of in moments] == [n, m]
     found = coefficients(*moments, ridge, alpha)
     assert torch.allclose(found, refitted(*features, ridge, alpha), rtol=1e-8, atol=1e-10)

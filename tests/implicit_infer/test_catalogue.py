@@ -49,6 +49,14 @@ def test_every_ratio_method_is_found_under_its_own_name(name):
     assert ratio_methods()[name].name == name
 
 
+def test_both_lists_of_ratio_estimators_are_one() -> None:
+    """One is read without importing torch, the other by estimators that are made of others."""
+    from implicit_estimators.ratio import RATIO_ESTIMATORS
+
+    assert list(ratio_methods()) == list(RATIO_ESTIMATORS)
+    assert all(ratio_methods()[name] is kind for name, kind in RATIO_ESTIMATORS.items())
+
+
 def test_simulators_are_found_under_their_own_names():
     from implicit_simulators import Simulator
 

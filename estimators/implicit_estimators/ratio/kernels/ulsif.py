@@ -43,6 +43,7 @@ class ULSIFRatio(RuLSIFRatio):
         ValueError: If a number is out of its range, or there is no such criterion.
 
     Example:
+        >>> import torch
         >>> p = torch.randn(500, 1, generator=torch.Generator().manual_seed(0))
         >>> q = 1 + torch.randn(500, 1, generator=torch.Generator().manual_seed(1))
         >>> ratio = ULSIFRatio().fit(p, q, seed=0)
