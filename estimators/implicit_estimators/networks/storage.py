@@ -97,3 +97,17 @@ def load(
             return {name: file.get_tensor(name) for name in names}, json.loads(header["config"])
     except SafetensorError as error:
         raise ValueError(f"path: {os.fspath(path)} is not a safetensors file") from error
+
+
+def joined(parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of several modules as one dict; :func:`parted` takes it apart again."""
+    return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+
+
+def parted(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by what stands before the first dot of their names."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = value
+    return parts

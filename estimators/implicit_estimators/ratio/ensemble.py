@@ -28,6 +28,7 @@ from implicit_estimators.inputs import as_samples
 from implicit_estimators.networks.batched import BatchedMLP, folds_of_members, train_members
 from implicit_estimators.networks.mlp import MLP
 from implicit_estimators.networks.standardise import STANDARDISERS, restored
+from implicit_estimators.networks.storage import joined, parted
 from implicit_estimators.networks.train import History, Progress
 from implicit_estimators.ratio.base import CHUNK, RatioEstimator
 from implicit_estimators.ratio_losses import LogLoss, RatioLoss, ratio_loss
@@ -204,15 +205,11 @@ class EnsembleRatio(RatioEstimator):
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if not isinstance(self.loss, str):
             raise TypeError(f"loss: only named losses can be saved; got {self.loss!r}")
-        tensors = {f"networks.{name}": value for name, value in self._module.state_dict().items()}
-        tensors |= {f"standardiser.{name}": value for name, value in self._standardiser.state_dict().items()}
-        return tensors, {"prior": self._fitted_loss.prior}
+        parts = {"networks": self._module.state_dict(), "standardiser": self._standardiser.state_dict()}
+        return joined(parts), {"prior": self._fitted_loss.prior}
 
     def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        state: dict[str, dict[str, Tensor]] = {"networks": {}, "standardiser": {}}
-        for key, value in tensors.items():
-            owner, _, name = key.partition(".")
-            state[owner][name] = value
+        state = parted(tensors)
         self._standardiser = restored(self.standardise, state["standardiser"])
         device = self._standardiser.location.device
         module = BatchedMLP(

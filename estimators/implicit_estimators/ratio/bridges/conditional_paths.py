@@ -42,8 +42,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from implicit_estimators.networks.pair import Pair
 from implicit_estimators.networks.standardise import STANDARDISERS, restored
-from implicit_estimators.networks.train import History, Progress, split, train
+from implicit_estimators.networks.storage import joined, parted
+from implicit_estimators.networks.train import History, Progress, train
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.bridges.time_network import TimeNetwork
 
@@ -261,23 +263,18 @@ class ConditionalPathRatio(RatioEstimator):
         self.validation = validation
 
     def _fit(self, p: Tensor, q: Tensor, seed: int, device: torch.device, progress: Progress | None) -> None:
-        (learn_p, learn_q), (test_p, test_q) = (
-            [group[0] for group in part] for part in split([(p,), (q,)], self.validation, seed)
-        )
-        self._standardiser = STANDARDISERS[self.standardise](learn_p, learn_q)
-        learned, held_out = (
-            [(self._standardiser(samples).float(),) for samples in side]
-            for side in ((learn_p, learn_q), (test_p, test_q))
-        )
-        columns = [moment for (z,) in learned for moment in (z.double().mean(0), z.double().var(0, correction=0))]
+        pair = Pair.of(p, q, self.validation, seed, STANDARDISERS[self.standardise])
+        self._standardiser = pair.standardiser
+        columns = [moment for (z,) in pair.learned for moment in (z.double().mean(0), z.double().var(0, correction=0))]
         self._marginals = Marginals(torch.stack(columns), self.path, self.sigma)
         self._network = TimeNetwork(p.shape[1], 3 * p.shape[1], self.hidden, seed=seed, device=device)
-        in_a_pass = min(math.ceil((len(learn_p) + len(learn_q)) / self.batch_size), len(learn_p), len(learn_q))
+        rows = [len(samples) for samples in pair.raw]
+        in_a_pass = min(math.ceil(sum(rows) / self.batch_size), *rows)
         self.history: History = train(
             self._network,
             self._loss,
-            learned,
-            validation=held_out,
+            pair.learned,
+            validation=pair.held_out,
             epochs=math.ceil(self.steps / in_a_pass),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -288,7 +285,7 @@ class ConditionalPathRatio(RatioEstimator):
             progress=progress,
         )
         self._network.requires_grad_(False)
-        self.held_out = (test_p.cpu(), test_q.cpu())
+        self.held_out = pair.test
 
     def _loss(self, p: Tensor, q: Tensor, generator: torch.Generator) -> Tensor:
         """Squared errors over their variances: of the time score, and of the fields that it is a product of."""
@@ -345,15 +342,11 @@ class ConditionalPathRatio(RatioEstimator):
         return total.clamp(-largest, largest).float().to(x.device)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
-        tensors |= {f"standardiser.{name}": value for name, value in self._standardiser.state_dict().items()}
-        return tensors | {"moments": self._marginals.moments}, {}
+        parts = {"network": self._network.state_dict(), "standardiser": self._standardiser.state_dict()}
+        return joined(parts) | {"moments": self._marginals.moments}, {}
 
     def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        state: dict[str, dict[str, Tensor]] = {"network": {}, "standardiser": {}, "moments": {}}
-        for name, value in tensors.items():
-            part, _, rest_of_name = name.partition(".")
-            state[part][rest_of_name] = value
+        state = parted(tensors)
         self._standardiser = restored(self.standardise, state["standardiser"])
         self._marginals = Marginals(state["moments"][""], self.path, self.sigma)
         network = TimeNetwork(self.width, 3 * self.width, self.hidden, device=self._standardiser.location.device)

@@ -22,10 +22,12 @@ from torch import Tensor, nn
 
 from implicit_estimators.divergences import softplus
 from implicit_estimators.inputs import as_samples
+from implicit_estimators.networks.pair import Pair
 from implicit_estimators.networks.scales import Scales
 from implicit_estimators.networks.skip import SkipMLP
 from implicit_estimators.networks.standardise import Standardiser
-from implicit_estimators.networks.train import History, Progress, split, train
+from implicit_estimators.networks.storage import joined, parted
+from implicit_estimators.networks.train import History, Progress, train
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.bridges.waymarks import Way, Waymarks, bridge_losses
 
@@ -126,18 +128,12 @@ class TelescopingRatio(RatioEstimator):
         self.validation = validation
 
     def _fit(self, p: Tensor, q: Tensor, seed: int, device: torch.device, progress: Progress | None) -> None:
-        (learn_p, learn_q), (test_p, test_q) = (
-            [group[0] for group in part] for part in split([(p,), (q,)], self.validation, seed)
-        )
-        self._standardiser = Standardiser.fit(learn_p, learn_q, robust=self.robust)
-        learned, held_out = (
-            [(self._standardiser(samples).float(),) for samples in side]
-            for side in ((learn_p, learn_q), (test_p, test_q))
-        )
+        pair = Pair.of(p, q, self.validation, seed, lambda p, q: Standardiser.fit(p, q, robust=self.robust))
+        self._standardiser, learned, held_out = pair.standardiser, pair.learned, pair.held_out
         scales = Scales.fit(learned[0][0], learned[1][0])
         self.waymarks = self._place(learned, held_out, scales, seed)
         network = self._build(scales, self.waymarks.bridges, seed)
-        rows = max(len(learn_p), len(learn_q))
+        rows = max(len(samples) for samples in pair.raw)
         batch = self.batch_size or 2 * min(512 if self.waymarks.bridges <= 8 else 256, max(32, rows // 8))
         steps = 500 * max(0.6, (rows / 10_000) ** 0.3) * max(1.0, p.shape[1] / 40) ** 0.75
         self.history: History = _learn(
@@ -155,7 +151,7 @@ class TelescopingRatio(RatioEstimator):
             progress=progress,
         )
         self._network = network.requires_grad_(False)
-        self.held_out = (test_p.cpu(), test_q.cpu())
+        self.held_out = pair.test
         self.bridge_losses = _held_out_losses(network, self.waymarks, held_out)
 
     def held_out_waymarks(self) -> Tensor:
@@ -244,20 +240,16 @@ class TelescopingRatio(RatioEstimator):
         return nn.Sequential(scales, network)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        parts = {"network": self._network, "standardiser": self._standardiser, "waymarks": self.waymarks}
-        tensors = {
-            f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()
-        }
-        return tensors | {"bridge_losses": self.bridge_losses}, {}
+        modules = {"network": self._network, "standardiser": self._standardiser, "waymarks": self.waymarks}
+        parts = {name: module.state_dict() for name, module in modules.items()}
+        return joined(parts) | {"bridge_losses": self.bridge_losses}, {}
 
     def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        def part(name: str) -> dict[str, Tensor]:
-            return {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
-
+        parts = parted(tensors)
         self.bridge_losses = tensors["bridge_losses"].cpu()
-        self._standardiser = Standardiser(**part("standardiser."), squash=self.robust)
-        self.waymarks = Waymarks(**part("waymarks."))
-        state = part("network.")
+        self._standardiser = Standardiser(**parts["standardiser"], squash=self.robust)
+        self.waymarks = Waymarks(**parts["waymarks"])
+        state = parts["network"]
         scales = {key.removeprefix("0."): value for key, value in state.items() if key.startswith("0.")}
         if self.heads == "quadratic":
             network: nn.Module = _Quadratic(self.width, self.waymarks.bridges).to(self._standardiser.location.device)

@@ -32,8 +32,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from implicit_estimators.networks.pair import Pair
 from implicit_estimators.networks.standardise import STANDARDISERS, restored
-from implicit_estimators.networks.train import History, Progress, split, train
+from implicit_estimators.networks.storage import joined, parted
+from implicit_estimators.networks.train import History, Progress, train
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio.bridges.time_network import TimeNetwork
 
@@ -224,14 +226,8 @@ class InfinityRatio(RatioEstimator):
         self.validation = validation
 
     def _fit(self, p: Tensor, q: Tensor, seed: int, device: torch.device, progress: Progress | None) -> None:
-        (learn_p, learn_q), (test_p, test_q) = (
-            [group[0] for group in part] for part in split([(p,), (q,)], self.validation, seed)
-        )
-        self._standardiser = STANDARDISERS[self.standardise](learn_p, learn_q)
-        learned, held_out = (
-            [(self._standardiser(samples).float(),) for samples in side]
-            for side in ((learn_p, learn_q), (test_p, test_q))
-        )
+        pair = Pair.of(p, q, self.validation, seed, STANDARDISERS[self.standardise])
+        self._standardiser = pair.standardiser
         self._network = TimeNetwork(p.shape[1], 2 * p.shape[1] + 1, self.hidden, seed=seed, device=device)
         past = LossHistory(device)
 
@@ -254,12 +250,13 @@ class InfinityRatio(RatioEstimator):
                 past.update(t, terms.detach())
             return boundary + (correction[:, 0] * terms).mean()
 
-        in_a_pass = min(math.ceil((len(learn_p) + len(learn_q)) / self.batch_size), len(learn_p), len(learn_q))
+        rows = [len(samples) for samples in pair.raw]
+        in_a_pass = min(math.ceil(sum(rows) / self.batch_size), *rows)
         self.history: History = train(
             self._network,
             loss,
-            learned,
-            validation=held_out,
+            pair.learned,
+            validation=pair.held_out,
             epochs=math.ceil(self.steps / in_a_pass),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -270,7 +267,7 @@ class InfinityRatio(RatioEstimator):
             progress=progress,
         )
         self._network.requires_grad_(False)
-        self.held_out = (test_p.cpu(), test_q.cpu())
+        self.held_out = pair.test
 
     def _scores(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         d = x.shape[1]
@@ -288,15 +285,10 @@ class InfinityRatio(RatioEstimator):
         return total.clamp(-largest, largest).float().to(x.device)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
-        tensors |= {f"standardiser.{name}": value for name, value in self._standardiser.state_dict().items()}
-        return tensors, {}
+        return joined({"network": self._network.state_dict(), "standardiser": self._standardiser.state_dict()}), {}
 
     def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        state: dict[str, dict[str, Tensor]] = {"network": {}, "standardiser": {}}
-        for name, value in tensors.items():
-            part, _, rest_of_name = name.partition(".")
-            state[part][rest_of_name] = value
+        state = parted(tensors)
         self._standardiser = restored(self.standardise, state["standardiser"])
         network = TimeNetwork(self.width, 2 * self.width + 1, self.hidden, device=self._standardiser.location.device)
         network.load_state_dict(state["network"])

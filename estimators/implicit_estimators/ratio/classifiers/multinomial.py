@@ -26,8 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from implicit_estimators.networks.mlp import MLP
+from implicit_estimators.networks.pair import Pair
 from implicit_estimators.networks.standardise import STANDARDISERS, restored
-from implicit_estimators.networks.train import History, Progress, split, train
+from implicit_estimators.networks.storage import joined, parted
+from implicit_estimators.networks.train import History, Progress, train
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.seeds import stream
 
@@ -102,10 +104,7 @@ class MultinomialRatio(RatioEstimator):
         return _Logits(network, self.quadratic)
 
     def _fit(self, p: Tensor, q: Tensor, seed: int, device: torch.device, progress: Progress | None) -> None:
-        (learn_p, learn_q), (test_p, test_q) = (
-            [group[0] for group in part] for part in split([(p,), (q,)], self.validation, seed)
-        )
-        standardiser = STANDARDISERS[self.standardise](learn_p, learn_q)
+        pair = Pair.of(p, q, self.validation, seed, STANDARDISERS[self.standardise])
         network = self._logits(p.shape[1], device, seed)
 
         def cross_entropy(p: Tensor, q: Tensor, generator: torch.Generator) -> Tensor:
@@ -114,19 +113,16 @@ class MultinomialRatio(RatioEstimator):
             losses = [-network(rows).log_softmax(1)[:, label].mean() for label, rows in enumerate(sets)]
             return torch.stack(losses).mean()
 
-        self._standardiser, self.held_out = standardiser, (test_p.cpu(), test_q.cpu())
+        self._standardiser, self.held_out = pair.standardiser, pair.test
         if not self.hidden:
-            rows = [standardiser(samples).double() for samples in (learn_p, learn_q)]
+            rows = [pair.standardiser(samples).double() for samples in pair.raw]
             self._network = self._solved(network, rows, stream(seed, "draws", device), progress)
             return
-        learned, held_out = (
-            [(standardiser(samples).float(),) for samples in side] for side in ((learn_p, learn_q), (test_p, test_q))
-        )
         self.history: History = train(
             network,
             cross_entropy,
-            learned,
-            validation=held_out,
+            pair.learned,
+            validation=pair.held_out,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -184,15 +180,11 @@ class MultinomialRatio(RatioEstimator):
         return (logits[:, 0] - logits[:, 1]).float().to(x.device)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
-        return tensors | {f"units.{name}": value for name, value in self._standardiser.state_dict().items()}, {}
+        return joined({"network": self._network.state_dict(), "standardiser": self._standardiser.state_dict()}), {}
 
     def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "units": {}}
-        for name, value in tensors.items():
-            owner, _, own_name = name.partition(".")
-            parts[owner][own_name] = value
-        self._standardiser = restored(self.standardise, parts["units"])
+        parts = parted(tensors)
+        self._standardiser = restored(self.standardise, parts["standardiser"])
         network = self._logits(self.width, self._standardiser.location.device)
         network = network if self.hidden else network.double()
         network.load_state_dict(parts["network"])

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from implicit_estimators.networks.mlp import MLP
+from implicit_estimators.networks.pair import Pair
 from implicit_estimators.networks.standardise import STANDARDISERS, restored
-from implicit_estimators.networks.train import History, Progress, split, train
+from implicit_estimators.networks.storage import joined, parted
+from implicit_estimators.networks.train import History, Progress, train
 from implicit_estimators.ratio.base import RatioEstimator
 from implicit_estimators.ratio_losses import LogLoss, RatioLoss
 
@@ -73,10 +75,7 @@ class NetworkRatio(RatioEstimator):
         raise NotImplementedError(f"{type(self).__name__} must write ratio_loss(prior)")
 
     def _fit(self, p: Tensor, q: Tensor, seed: int, device: torch.device, progress: Progress | None) -> None:
-        (learn_p, learn_q), (test_p, test_q) = (
-            [group[0] for group in part] for part in split([(p,), (q,)], self.validation, seed)
-        )
-        standardiser = STANDARDISERS[self.standardise](learn_p, learn_q)
+        pair = Pair.of(p, q, self.validation, seed, STANDARDISERS[self.standardise])
         network = MLP(p.shape[1], 1, self.hidden, activation=self.activation, seed=seed, device=device)
         # the share of p makes every sample count the same, whichever set it is from
         prior = len(p) / (len(p) + len(q))
@@ -90,14 +89,11 @@ class NetworkRatio(RatioEstimator):
             shift = loss.log_normaliser(*outputs)
             return LogLoss().loss(*(loss.log_ratio(output) - shift for output in outputs))
 
-        learned, held_out = (
-            [(standardiser(samples).float(),) for samples in side] for side in ((learn_p, learn_q), (test_p, test_q))
-        )
         self.history: History = train(
             network,
             on_batch,
-            learned,
-            validation=held_out,
+            pair.learned,
+            validation=pair.held_out,
             validation_loss=log_loss,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -108,26 +104,22 @@ class NetworkRatio(RatioEstimator):
             seed=seed,
             progress=progress,
         )
-        self._network, self._standardiser, self._prior = network.requires_grad_(False), standardiser, prior
+        self._network, self._standardiser, self._prior = network.requires_grad_(False), pair.standardiser, prior
         self._fitted_loss = loss
         with torch.no_grad():
-            self._shift = loss.log_normaliser(*(network(side[0])[:, 0] for side in held_out))
-        self.held_out = (test_p.cpu(), test_q.cpu())
+            self._shift = loss.log_normaliser(*(network(side[0])[:, 0] for side in pair.held_out))
+        self.held_out = pair.test
 
     def _log_ratio(self, x: Tensor) -> Tensor:
         inputs = self._standardiser(x.to(self._standardiser.location.device)).float()
         return (self._fitted_loss.log_ratio(self._network(inputs)[:, 0]) - self._shift).to(x.device)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
-        tensors |= {f"standardiser.{name}": value for name, value in self._standardiser.state_dict().items()}
-        return tensors, {"prior": self._prior, "shift": self._shift}
+        parts = {"network": self._network.state_dict(), "standardiser": self._standardiser.state_dict()}
+        return joined(parts), {"prior": self._prior, "shift": self._shift}
 
     def _restore(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        state: dict[str, dict[str, Tensor]] = {"network": {}, "standardiser": {}}
-        for name, value in tensors.items():
-            owner, _, rest_of_name = name.partition(".")
-            state[owner][rest_of_name] = value
+        state = parted(tensors)
         self._standardiser = restored(self.standardise, state["standardiser"])
         device = self._standardiser.location.device
         network = MLP(self.width, 1, self.hidden, activation=self.activation, device=device)
