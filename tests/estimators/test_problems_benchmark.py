@@ -108,7 +108,7 @@ def test_the_later_line_counts_and_half_a_line_does_not(tmp_path) -> None:
 
 
 def test_tables(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Problem a: peers .10 and .30, ours .20. Problem b: peers .50 and .60 (one failed), ours .25."""
+    """At the seed of auto: on a, peers .10 and .20, ours .20, auto .15; on b, peers .50 and .60, ours .25, auto .30."""
     path = tmp_path / "results.jsonl"
     lines = [
         line("a", "gaussian plug-in", 0.10),
@@ -118,19 +118,21 @@ def test_tables(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
         line("b", "sklearn MLPClassifier", 0.50),
         json.dumps({"problem": "b", "method": "densratio KLIEP", "rows": 10_000, "seed": 0, "error": "ValueError"}),
         line("b", "logistic", 0.25),
+        line("a", "auto", 0.15),
+        line("b", "auto", 0.30),
         line("c", "logistic", 9.0, kl=9.6),
         line("c", "torch MLP", 9.0, kl=8.0),
     ]
     path.write_text("\n".join(lines))
     results = tables.gather(path)
     assert list(results) == [("a", 10_000), ("b", 10_000), ("c", 10_000)]
-    found = tables.best(results["a", 10_000], True, (tables.ORACLE,))
-    assert found is not None
-    name, group = found
-    assert (name, group.median("rmse"), group.spread("rmse", 1)) == ("torch MLP", 0.3, "0.2–0.9")
+    group = results["a", 10_000]["torch MLP"]
+    assert (group.median("rmse"), group.spread("rmse", 1)) == (0.3, "0.2–0.9")
     _, _, rows, said = tables.automatic(results)
-    assert [row[3].split(":")[0] for row in rows] == ["gaussian plug-in", "sklearn MLPClassifier", "torch MLP"]
-    assert "ahead of every peer on 1 of 3" in said
+    assert [row[4].split(":")[0] for row in rows] == ["gaussian plug-in", "sklearn MLPClassifier"]
+    assert [row[-2:] for row in rows] == [["1.50", "but for the oracle"], ["1.20", "yes"]]
+    assert "within 5 % of the best on 0 of 2, ahead of every peer on 1 of 2 (2 without the plug-in" in said
+    assert "is ahead of every peer on 1 of 2" in said
     climbed = {row[2]: row[5:7] for row in tables.ladder(results)[2]}
     assert climbed == {"torch MLP": ["-20.0 %", "no"], "logistic": ["-4.0 %", "yes"]}
     main(["summary", "--detail", "--results", str(path)])
@@ -143,15 +145,16 @@ def test_tables(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "| **logistic** | 0.20 / 0.20 |" in page.read_text()
 
 
-def test_auto_is_judged_beside_the_best(tmp_path) -> None:
+def test_auto_is_judged_on_the_seeds_that_both_were_run_on(tmp_path) -> None:
+    """Seeds 0 and 1 are shared with the peer; ours has one of three and does not count."""
     path = tmp_path / "results.jsonl"
-    path.write_text("\n".join(line("a", name, error) for name, error in (("torch MLP", 0.3), ("logistic", 0.2))))
-    results = tables.gather(path)
-    auto = tables.Group(False, [json.loads(line("a", "auto", error)) for error in (0.21, 0.2, 0.8)])
-    results["a", 10_000]["auto"] = auto
-    _, _, rows, said = tables.automatic(results)
-    assert rows[0][-2:] == ["1.05", "yes"]
-    assert "within 5 % of the best on 1 of 1, ahead of every peer on 1 of 1" in said
+    lines = [line("a", "auto", error, seed) for seed, error in enumerate((0.21, 0.21, 9.0))]
+    lines += [line("a", "torch MLP", error, seed) for seed, error in ((0, 0.2), (1, 0.2), (7, 0.01))]
+    path.write_text("\n".join([*lines, line("a", "logistic", 0.1)]))
+    _, _, rows, said = tables.automatic(tables.gather(path))
+    assert rows[0][4:6] == ["torch MLP: 0.20 / 0.20 (0.200)", "–"]
+    assert rows[0][-2:] == ["1.05", "no"]
+    assert "within 5 % of the best on 1 of 1, ahead of every peer on 0 of 1" in said
 
 
 def test_bad_names_are_refused(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
