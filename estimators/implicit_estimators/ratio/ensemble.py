@@ -191,7 +191,9 @@ class EnsembleRatio(RatioEstimator):
         """
         self._check_fitted()
         points = as_samples(x, "x", rows=0, width=self.width)
-        with torch.set_grad_enabled(points.requires_grad and torch.is_grad_enabled()):
+        if points.requires_grad and torch.is_grad_enabled():
+            return self._members(points)
+        with torch.no_grad():
             return self._members(points)
 
     def spread(self, x: Any) -> Tensor:
