@@ -16,7 +16,9 @@ from implicit_estimators.ratio_losses import BrierLoss, RatioLoss
 
 @dataclass(eq=False, repr=False)
 class BrierRatio(NetworkRatio):
-    r"""A classifier by the Brier score :math:`\mathbb{E}_p[(1 - D)^2] + \mathbb{E}_q[D^2]`, its logit the log-ratio.
+    r"""A classifier by the Brier score, its logit the log-ratio.
+
+    .. math:: \mathbb{E}_p[(1 - D)^2] + \mathbb{E}_q[D^2]
 
     As accurate as the log score where p and q overlap, and slower to correct gross errors.
 

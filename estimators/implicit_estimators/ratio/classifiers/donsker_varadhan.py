@@ -15,7 +15,9 @@ from implicit_estimators.ratio_losses import DonskerVaradhanLoss, RatioLoss
 
 @dataclass(eq=False, repr=False)
 class DonskerVaradhanRatio(NetworkRatio):
-    r"""The critic T of :math:`\mathbb{E}_p[T] - \log \mathbb{E}_q[e^T]`, less its normaliser at the samples held out.
+    r"""The critic of the Donsker-Varadhan bound on KL, less its normaliser at the samples held out.
+
+    .. math:: KL(p \| q) \ge \mathbb{E}_p[T] - \log \mathbb{E}_q[e^T]
 
     Here because the field uses it, and the one that most often fails: in a batch, the single sample of q with the
     largest output has nearly all weight. See :class:`DonskerVaradhanLoss` for what is done about that.

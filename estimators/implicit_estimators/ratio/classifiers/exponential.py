@@ -17,7 +17,9 @@ from implicit_estimators.ratio_losses import RatioLoss, ratio_loss
 
 @dataclass(eq=False, repr=False)
 class ExponentialRatio(NetworkRatio):
-    r"""The exponential loss :math:`\mathbb{E}_p[e^{-v/2}] + \mathbb{E}_q[e^{v/2}]`, least at :math:`v = \log r`.
+    r"""A classifier by the exponential loss, which is that of boosting and of the Hellinger distance.
+
+    .. math:: \mathbb{E}_p[e^{-v/2}] + \mathbb{E}_q[e^{v/2}], \text{ least at } v = \log r
 
     Gradients grow like the square root of r: gross errors are corrected fast, and outliers pull hard. p and q weigh the
     same, however many samples there are.

@@ -15,7 +15,9 @@ from implicit_estimators.ratio_losses import FDivergenceLoss, RatioLoss
 
 @dataclass(eq=False, repr=False)
 class FDivergenceRatio(NetworkRatio):
-    r"""The critic of :math:`D_f(p \| q) \ge \mathbb{E}_p[f'(e^v)] - \mathbb{E}_q[f^*(f'(e^v))]`, with v the log-ratio.
+    r"""The critic of an f-divergence's variational bound.
+
+    .. math:: D_f(p \| q) \ge \mathbb{E}_p[f'(e^v)] - \mathbb{E}_q[f^*(f'(e^v))], \quad v = \log r
 
     Args:
         bound: A name in ``DIVERGENCES`` whose critic tells the ratio: all but total variation. With "js" it is

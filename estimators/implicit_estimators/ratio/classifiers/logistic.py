@@ -23,7 +23,7 @@ from implicit_estimators.ratio_losses import RatioLoss, ratio_loss
 
 @dataclass(eq=False, repr=False)
 class LogisticRatio(NetworkRatio):
-    r"""A classifier's logit as the log-ratio; or, with another ``loss``, the network that is left to itself otherwise.
+    r"""A classifier's logit as the log-ratio.
 
     Args:
         loss: A name in ``RATIO_LOSSES``, or a ``RatioLoss``.

@@ -15,7 +15,9 @@ from implicit_estimators.ratio_losses import LeastSquaresLoss, RatioLoss
 
 @dataclass(eq=False, repr=False)
 class LSIFRatio(NetworkRatio):
-    r"""Least squares :math:`\tfrac12 \mathbb{E}_q[r^2] - \mathbb{E}_p[r]` of :math:`r = \operatorname{softplus}(v)`.
+    r"""Least squares of the ratio itself (LSIF), by a network with a softplus.
+
+    .. math:: \tfrac12 \mathbb{E}_q[r^2] - \mathbb{E}_p[r], \quad r = \operatorname{softplus}(v)
 
     Looks at large r alone: log r is poor where r is small, and where :math:`\mathbb{E}_q[r^2]` is infinite there is
     nothing to converge to. The loss to choose where r, not log r, is what will be used.

@@ -17,7 +17,9 @@ from implicit_estimators.ratio_losses import RatioLoss, ratio_loss
 
 @dataclass(eq=False, repr=False)
 class NWJRatio(NetworkRatio):
-    r"""Minus the bound :math:`KL(p \| q) \ge \mathbb{E}_p[v] - \mathbb{E}_q[e^v] + 1`, tight at :math:`v = \log r`.
+    r"""The critic of the Nguyen-Wainwright-Jordan bound on KL.
+
+    .. math:: KL(p \| q) \ge \mathbb{E}_p[v] - \mathbb{E}_q[e^v] + 1, \text{ tight at } v = \log r
 
     Gradients grow like r. For the bound itself, see :func:`kl_bound`.
 

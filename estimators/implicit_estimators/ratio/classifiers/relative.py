@@ -17,7 +17,9 @@ from implicit_estimators.ratio_losses import BrierLoss, RatioLoss
 
 @dataclass(eq=False, repr=False)
 class RelativeRatio(NetworkRatio):
-    r"""Least squares on :math:`r_\alpha = \sigma(v) / \alpha`, so :math:`\log r = v - \log \frac{\alpha}{1 - \alpha}`.
+    r"""Least squares of the relative ratio, which is bounded (RuLSIF), by a network.
+
+    .. math:: r_\alpha = \sigma(v) / \alpha, \quad \log r = v - \log \frac{\alpha}{1 - \alpha}
 
     These are the Brier score with the weight :math:`\alpha` of p (see :mod:`implicit_estimators.ratio_losses`): at the
     share of p among the samples, "brier" itself. Small values look harder at large r.

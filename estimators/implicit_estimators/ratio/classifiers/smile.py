@@ -15,7 +15,9 @@ from implicit_estimators.ratio_losses import RatioLoss, SmileLoss
 
 @dataclass(eq=False, repr=False)
 class SmileRatio(NetworkRatio):
-    r""":math:`\log r = T - \log \mathbb{E}_q[\operatorname{clip}(e^T, e^{-\tau}, e^\tau)]`, by samples held out.
+    r"""The critic of "logistic", normalised by SMILE's clipped partition.
+
+    .. math:: \log r = T - \log \mathbb{E}_q[\operatorname{clip}(e^T, e^{-\tau}, e^\tau)], \text{ by samples held out}
 
     T is learned as by "logistic", with even weights: what SMILE adds is the clipped partition, whose aim is the
     estimate of KL (:func:`kl_bound`) rather than the ratio.

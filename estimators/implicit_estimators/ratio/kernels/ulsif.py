@@ -14,7 +14,7 @@ from implicit_estimators.ratio.kernels.rulsif import Criterion, RuLSIFRatio
 
 
 class ULSIFRatio(RuLSIFRatio):
-    r"""Unconstrained least-squares importance fitting: ``RuLSIFRatio`` at :math:`\alpha = 0`.
+    r"""Unconstrained least-squares importance fitting: ``RuLSIFRatio`` with alpha = 0.
 
     .. math:: r(x) = \sum_l \max(0, \theta_l) \exp\left(-\frac{\|x - c_l\|^2}{2 \sigma^2}\right), \quad
         \theta = (\hat H + \lambda I)^{-1} \hat h
