@@ -147,8 +147,11 @@ def area(score_p: Tensor, weight_p: Tensor, score_q: Tensor, weight_q: Tensor) -
         weight_q: Their weights, with shape (m,).
 
     Returns:
-        The share of pairs in which the sample of p has the higher score, ties by half.
+        The share of pairs in which the sample of p has the higher score, ties by half; 0.5 with an infinite error
+        where all weights of a side round to 0.
     """
+    if not (weight_p.sum() > 0 and weight_q.sum() > 0):
+        return Estimate(0.5, math.inf)
     placement_p = _share_below(score_p, score_q, weight_q)  # of q below each p
     placement_q = 1 - _share_below(score_q, score_p, weight_p)  # of p above each q
     share_p, share_q = weight_p / weight_p.sum(), weight_q / weight_q.sum()
