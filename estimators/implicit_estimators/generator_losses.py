@@ -27,8 +27,16 @@ class GeneratorLoss:
 
     name: ClassVar[str]
 
-    def loss(self, log_ratio: Tensor) -> Tensor:
-        """The scalar that the model minimises, from log p/q at its samples (any shape)."""
+    def loss(self, log_ratio: Tensor, at_data: Tensor | None = None) -> Tensor:
+        """The scalar that the model minimises.
+
+        Args:
+            log_ratio: Log p/q (or a critic's output) at the model's samples, any shape.
+            at_data: The same at samples of the data, for losses that compare both (relativistic ones).
+
+        Returns:
+            The loss, with shape ().
+        """
         raise NotImplementedError(f"{type(self).__name__} must write loss(log_ratio)")
 
 
@@ -43,7 +51,7 @@ class Saturating(GeneratorLoss):
 
     name = "saturating"
 
-    def loss(self, log_ratio: Tensor) -> Tensor:
+    def loss(self, log_ratio: Tensor, at_data: Tensor | None = None) -> Tensor:
         """Minus the mean of softplus(s)."""
         return -softplus(log_ratio).mean()
 
@@ -58,7 +66,7 @@ class NonSaturating(GeneratorLoss):
 
     name = "non-saturating"
 
-    def loss(self, log_ratio: Tensor) -> Tensor:
+    def loss(self, log_ratio: Tensor, at_data: Tensor | None = None) -> Tensor:
         """The mean of softplus(-s)."""
         return softplus(-log_ratio).mean()
 
@@ -88,7 +96,7 @@ class DivergenceLoss(GeneratorLoss):
     def __post_init__(self) -> None:
         object.__setattr__(self, "divergence", divergence(self.divergence))
 
-    def loss(self, log_ratio: Tensor) -> Tensor:
+    def loss(self, log_ratio: Tensor, at_data: Tensor | None = None) -> Tensor:
         """The mean of f(r), with the gradient of the mean of h(r)."""
         chosen = divergence(self.divergence)
         descended = chosen.generator_integrand(log_ratio)

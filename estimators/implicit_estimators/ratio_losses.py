@@ -31,6 +31,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -60,6 +61,7 @@ class RatioLoss:
     prior: float = 0.5
 
     name: ClassVar[str]
+    tells_ratio: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.prior < 1:
@@ -105,6 +107,13 @@ class RatioLoss:
     def log_normaliser(self, output_p: Tensor, output_q: Tensor) -> float:
         """What ``log_ratio`` exceeds log p/q by everywhere, as outputs at fresh samples tell; 0 for most losses."""
         return 0.0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the loss remembers of its batches, for a checkpoint; nothing for most losses."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state_dict` gave."""
 
 
 def _mean(values: Tensor, weights: Tensor | None, side: str) -> Tensor:
@@ -352,6 +361,14 @@ class DonskerVaradhanLoss(RatioLoss):
             self._log_average[:] = [average]
             log_mean = now + (now - average).exp() * (log_mean - now)
         return log_mean - _mean(output_p, weights_p, "p") + self.drift * log_mean.square()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The moving average, once there is one."""
+        return {"log_average": self._log_average[0]} if self._log_average else {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Put the moving average back."""
+        self._log_average[:] = [state["log_average"]] if "log_average" in state else []
 
     def log_normaliser(self, output_p: Tensor, output_q: Tensor) -> float:
         r"""The c for which :math:`\mathbb{E}_p[\sigma(c - T)] = \mathbb{E}_q[\sigma(T - c)]`.

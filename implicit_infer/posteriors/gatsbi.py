@@ -33,7 +33,7 @@ from implicit_estimators.generator_losses import generator_loss
 from implicit_estimators.networks.mlp import MLP
 from implicit_estimators.penalties import PENALTIES
 from implicit_estimators.ratio_losses import ratio_loss
-from implicit_infer.games import Alternating
+from implicit_infer.games import Alternating, Duel, Game, Play, Training
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
 from implicit_infer.posteriors.method import Method, Question
@@ -83,6 +83,9 @@ class GATSBI(Method):
         penalty_weight: Its weight; the penalty's own default if None.
         epochs: Most passes of the generator over the simulations, which end the game early where they are few: a critic
             that has seen each pair a thousand times knows them by heart, and the generator follows it.
+        penalise_every: Critic steps between two evaluations of the penalty, whose weight is multiplied accordingly
+            (the lazy penalties of Karras et al., 2020).
+        training: Steps, step sizes and averaging.
         game: How the two players take turns.
     """
 
@@ -94,7 +97,9 @@ class GATSBI(Method):
     penalty: str | None = "r1"
     penalty_weight: float | None = 1.0
     epochs: int = 130
-    game: Alternating = field(default_factory=Alternating)
+    penalise_every: int = 4
+    training: Training = field(default_factory=Training)
+    game: Game = field(default_factory=Alternating)
 
     name = "gatsbi"
 
@@ -130,17 +135,17 @@ class GATSBI(Method):
         def noise(s: Tensor) -> Tensor:
             return torch.randn((len(s), latent), generator=random, device=device)
 
-        def critic_objective() -> Tensor:
-            v, s = batch()
+        def critic_loss(generator: Any, critic: Any, rows: list[Tensor]) -> Tensor:
+            v, s = rows
             with torch.no_grad():
                 fake = generator(noise(s), s)
             return critic_wants.loss(critic(v, s), critic(fake, s))
 
-        def generator_objective() -> Tensor:
-            _, s = batch()
+        def generator_objective(generator: Any, critic: Any, rows: list[Tensor]) -> Tensor:
+            _, s = rows
             return generator_wants.loss(critic_wants.log_ratio(critic(generator(noise(s), s), s)))
 
-        def critic_penalty() -> Tensor:
+        def critic_penalty(generator: Any, critic: Any, rows: list[Tensor]) -> Tensor:
             assert penalty is not None
             v, s = batch()
             with torch.no_grad():
@@ -149,16 +154,19 @@ class GATSBI(Method):
 
         simulations = len(data[0]) if isinstance(data, tuple) else len(data)
         passes = math.ceil(self.epochs * simulations / self.batch_size)
-        game = replace(self.game, steps=min(self.game.steps, passes))
-        averaged, history = game.play(
+        duel = Duel(
             generator,
             critic,
             generator_objective,
-            critic_objective,
+            critic_loss,
+            batch,
             None if penalty is None else critic_penalty,
-            name="training gatsbi",
-            progress=question.progress,
+            self.penalise_every,
         )
+        play = Play(duel, self.game, replace(self.training, steps=min(self.training.steps, passes)))
+        history = play.run(name="training gatsbi", progress=question.progress)
+        averaged = play.averaged.eval()
+        assert isinstance(averaged, ConditionalGenerator)
         warnings = [] if history.finite else ["the game diverged: a loss was not finite, and training stopped there"]
         return GATSBIPosterior(
             question.simulator,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from implicit_infer.diagnose import marginal_wasserstein
-from implicit_infer.games import Alternating
+from implicit_infer.games import Training
 from implicit_infer.posteriors import GATSBI, Question
 from implicit_simulators.benchmark import GaussianLinear, TwoMoons
 
@@ -12,7 +12,7 @@ from implicit_simulators.benchmark import GaussianLinear, TwoMoons
 @pytest.fixture(scope="module")
 def trained():
     simulator = GaussianLinear(dim=2)
-    method = GATSBI(hidden=(64, 64), game=Alternating(steps=2500))
+    method = GATSBI(hidden=(64, 64), training=Training(steps=2500))
     return simulator, method.infer(Question(simulator, torch.zeros(2), 5000, seed=0, progress=False))
 
 
@@ -50,7 +50,7 @@ def test_it_has_no_density(trained):
 
 def test_two_moons_stays_inside_the_prior_and_beats_it():
     simulator = TwoMoons()
-    method = GATSBI(hidden=(64, 64), game=Alternating(steps=1500))
+    method = GATSBI(hidden=(64, 64), training=Training(steps=1500))
     posterior = method.infer(Question(simulator, torch.zeros(2), 4000, seed=0, progress=False))
     draws = posterior.sample((1000,), seed=1)
     assert simulator.prior.support.check(draws).all()
@@ -61,7 +61,7 @@ def test_two_moons_stays_inside_the_prior_and_beats_it():
 @pytest.mark.parametrize("settings", [{"ratio_loss": "brier"}, {"generator_loss": "kl"}, {"penalty": None}])
 def test_every_piece_can_be_chosen(settings):
     simulator = GaussianLinear(dim=2)
-    method = GATSBI(hidden=(16,), game=Alternating(steps=20), **settings)
+    method = GATSBI(hidden=(16,), training=Training(steps=20), **settings)
     posterior = method.infer(Question(simulator, torch.zeros(2), 200, seed=0, progress=False))
     assert torch.isfinite(posterior.sample((20,), seed=0)).all()
     assert posterior.figures["generator_steps"] == 20
@@ -69,7 +69,7 @@ def test_every_piece_can_be_chosen(settings):
 
 def test_few_simulations_end_the_game_early():
     """200 simulations, 130 passes, batches of 256: 102 steps, however many the game would have."""
-    method = GATSBI(hidden=(16,), game=Alternating(steps=5000))
+    method = GATSBI(hidden=(16,), training=Training(steps=5000))
     posterior = method.infer(Question(GaussianLinear(dim=2), torch.zeros(2), 200, seed=0, progress=False))
     assert posterior.figures["generator_steps"] == 102
 
@@ -77,7 +77,7 @@ def test_few_simulations_end_the_game_early():
 def test_same_seed_same_posterior():
     simulator = GaussianLinear(dim=2)
     question = Question(simulator, torch.zeros(2), 200, seed=3, progress=False)
-    method = GATSBI(hidden=(16,), game=Alternating(steps=30))
+    method = GATSBI(hidden=(16,), training=Training(steps=30))
     first, second = (method.infer(question).sample((10,), seed=1) for _ in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from implicit_infer.abc import SMCABC, RejectionABC
-from implicit_infer.games import Alternating
+from implicit_infer.games import Training
 from implicit_infer.posteriors import GATSBI, NPE, NRE, EnsembleSampler, Question
 from implicit_simulators.benchmark import GaussianLinear
 
@@ -15,7 +15,7 @@ METHODS = {
     "rejection-abc": RejectionABC(),
     "smc-abc": SMCABC(particles=50),
     "nre": NRE(hidden=(16,), epochs=3, sampler=EnsembleSampler(walkers=20, warmup=10, thin=2)),
-    "gatsbi": GATSBI(hidden=(16,), game=Alternating(steps=50)),
+    "gatsbi": GATSBI(hidden=(16,), training=Training(steps=50)),
     "npe": NPE(hidden=8, transforms=1, epochs=2),
 }
 
