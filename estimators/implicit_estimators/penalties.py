@@ -7,8 +7,8 @@ batch: a critic with unit slope everywhere is then charged 49 at 64 samples inst
 where the :math:`x_i` lie and which slope t is wanted.
 
 The critic is any callable of the samples, or of (samples, condition), that treats rows independently (no batch
-normalisation: there a row's gradient is not its own) and returns one number for each. Gradients are taken in the samples
-only, and flow on into the critic's parameters.
+normalisation: there a row's gradient is not its own) and returns one number for each. Gradients are taken in the
+samples only, and flow on into the critic's parameters.
 """
 
 from __future__ import annotations
