@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # CPU time means little when threads spin
 
@@ -65,9 +66,9 @@ def impostors(problem: Pairs, seed: int) -> dict[str, LogRatio]:
     network = make_pipeline(StandardScaler(), MLPClassifier((128, 128), early_stopping=True, random_state=seed))
     network.fit(x, label)
 
-    def logit(classifier: object) -> LogRatio:
+    def logit(classifier: Any) -> LogRatio:
         def log_ratio(x: np.ndarray) -> np.ndarray:
-            share = classifier.predict_proba(x)[:, 1].clip(1e-15, 1 - 1e-15)  # type: ignore[attr-defined]  # sklearn
+            share = classifier.predict_proba(x)[:, 1].clip(1e-15, 1 - 1e-15)
             return np.log(share / (1 - share))
 
         return log_ratio

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from implicit_estimators.problems import PROBLEMS, Problem
+
+if TYPE_CHECKING:
+    from implicit_estimators.ratio import RatioEstimator
 
 LogRatio = Callable[[Tensor], "np.ndarray | Tensor"]
 Fit = Callable[[Problem, Tensor, Tensor, int], LogRatio]
@@ -137,8 +140,8 @@ def ours() -> list[Method]:
     return [_ours(label, RATIO_ESTIMATORS[name], settings) for label, (name, settings) in named.items()]
 
 
-def _ours(label: str, kind: type, settings: dict[str, Any]) -> Method:
-    name = kind.name  # type: ignore[attr-defined]  # every estimator has one
+def _ours(label: str, kind: type[RatioEstimator], settings: dict[str, Any]) -> Method:
+    name = kind.name
     kernels = ".kernels." in kind.__module__
 
     def fit(problem: Problem, p: Tensor, q: Tensor, seed: int) -> LogRatio:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Estimate(float):
         estimate.standard_error = float(standard_error)
         return estimate
 
-    def __reduce__(self) -> tuple[type[Estimate], tuple[float, float]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """What ``copy`` and other processes rebuild it from."""
         return Estimate, (float(self), self.standard_error)
 

@@ -56,7 +56,7 @@ class MutualInformation(Estimate):
         found.standard_error, found.ratio = float(standard_error), ratio
         return found
 
-    def __reduce__(self) -> tuple[type[MutualInformation], tuple[float, float, RatioEstimator]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[Any, ...]:
         """What ``copy`` and other processes rebuild it from."""
         return MutualInformation, (float(self), self.standard_error, self.ratio)
 

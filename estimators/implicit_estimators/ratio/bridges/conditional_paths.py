@@ -47,6 +47,7 @@ from implicit_estimators.networks.standardise import STANDARDISERS, restored
 from implicit_estimators.networks.storage import joined, parted
 from implicit_estimators.networks.train import History, Progress, train
 from implicit_estimators.ratio.base import RatioEstimator
+from implicit_estimators.ratio.bridges.settings import check_settings
 from implicit_estimators.ratio.bridges.time_network import TimeNetwork
 
 PATHS = ("bridge", "gaussian")
@@ -242,12 +243,7 @@ class ConditionalPathRatio(RatioEstimator):
             raise ValueError(f"sigma: expected a positive number; got {sigma}")
         if not (fields >= 0 and math.isfinite(fields)):
             raise ValueError(f"fields: expected a number of at least 0; got {fields}")
-        if standardise not in STANDARDISERS:
-            raise ValueError(f"standardise: expected one of {', '.join(STANDARDISERS)}; got {standardise!r}")
-        if steps < 1 or batch_size < 1:
-            raise ValueError(f"steps, batch_size: expected positive ints; got {steps}, {batch_size}")
-        if not 0 < validation < 1:
-            raise ValueError(f"validation: expected a share inside (0, 1); got {validation}")
+        check_settings(standardise, steps, batch_size, validation)
         TimeNetwork(1, 1, hidden, device="meta")  # refuses widths
         self.path = path
         self.sigma = sigma

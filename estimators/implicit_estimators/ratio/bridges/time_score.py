@@ -37,6 +37,7 @@ from implicit_estimators.networks.standardise import STANDARDISERS, restored
 from implicit_estimators.networks.storage import joined, parted
 from implicit_estimators.networks.train import History, Progress, train
 from implicit_estimators.ratio.base import RatioEstimator
+from implicit_estimators.ratio.bridges.settings import check_settings
 from implicit_estimators.ratio.bridges.time_network import TimeNetwork
 
 PATHS = ("variance-preserving", "linear")
@@ -159,7 +160,7 @@ class InfinityRatio(RatioEstimator):
 
     Args:
         path: "variance-preserving" (the paper's, good where q is nearly normal) or "linear".
-        weighting: :math:`\lambda`: "variance", the share of q squared, or "constant".
+        weighting: :math:`\lambda`: "variance", the share of q squared, or "constant" (for the linear path).
         joint: Learn the data score as well.
         importance: Draw times according to their losses.
         hidden: Widths of the hidden layers.
@@ -205,12 +206,11 @@ class InfinityRatio(RatioEstimator):
             raise ValueError(f"path: expected one of {', '.join(PATHS)}; got {path!r}")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting: expected one of {', '.join(WEIGHTINGS)}; got {weighting!r}")
-        if standardise not in STANDARDISERS:
-            raise ValueError(f"standardise: expected one of {', '.join(STANDARDISERS)}; got {standardise!r}")
-        if steps < 1 or batch_size < 1:
-            raise ValueError(f"steps, batch_size: expected positive ints; got {steps}, {batch_size}")
-        if not 0 < validation < 1:
-            raise ValueError(f"validation: expected a share inside (0, 1); got {validation}")
+        if (path, weighting) == ("variance-preserving", "constant"):
+            raise ValueError(
+                "weighting: 'constant' gives the variance-preserving path an infinite objective; set path='linear'"
+            )
+        check_settings(standardise, steps, batch_size, validation)
         TimeNetwork(1, 1, hidden, device="meta")  # refuses widths
         self.path = path
         self.weighting = weighting

@@ -29,7 +29,7 @@ class FlowRatio(PlugInRatio):
     add up: where p and q differ little, a classifier tells more.
 
     Args:
-        flow: "nsf" (rational-quadratic splines) or "maf" (affine maps: fewer weights, about twice as fast).
+        flow: "nsf" (rational-quadratic splines) or "maf" (affine maps: fewer weights).
         transforms: How many autoregressive maps follow one another.
         hidden: Widths of the hidden layers of each.
         bins: Bins of each spline; of no use to "maf".

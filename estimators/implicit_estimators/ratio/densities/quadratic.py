@@ -72,7 +72,8 @@ class QuadraticRatio(RatioEstimator):
     likelihood, and p and q of any law whose ratio is of this form (truncated, tilted, on integers) get logistic
     regression. If the normal densities tell p from q worse than no ratio does, the prior's mean is 0.
 
-    Every row is learned from, and held out in turn for :meth:`check` (above 300 columns or so, one in five is).
+    Every row is learned from, and held out in turn for :meth:`check`; where rows times the square of the columns exceed
+    5e8, one row in five is held out instead.
 
     Args:
         spreads: Standard deviations of the prior, in nats, to choose from besides 0.
