@@ -121,7 +121,8 @@ def run(name: str, seed: int) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Optimum, median of the games, and their distances beside the published ones."""
     lines = [
-        "| divergence | optimum: mean, sd | published optimum | learned: mean, sd (median of seeds) | off by | published learned | off by | seeds |",
+        "| divergence | optimum: mean, sd | published optimum | learned: mean, sd (median of seeds) | off by "
+        "| published learned | off by | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in DIVERGENCES:
