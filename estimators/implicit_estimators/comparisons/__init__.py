@@ -1,6 +1,81 @@
 """Comparisons: what tells a model's draws from data, and what the model descends."""
 
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
 from implicit_estimators.comparisons.adversarial import Adversarial
 from implicit_estimators.comparisons.base import Comparison
+from implicit_estimators.comparisons.f_gans import (
+    KLGAN,
+    HellingerGAN,
+    JeffreysGAN,
+    JensenShannonGAN,
+    PearsonGAN,
+    ReverseKLGAN,
+)
+from implicit_estimators.comparisons.gans import GAN, BrierGAN, MinimaxGAN
+from implicit_estimators.names import unknown
 
-__all__ = ["Adversarial", "Comparison"]
+COMPARISONS: dict[str, type[Comparison]] = {
+    "gan": GAN,
+    "minimax": MinimaxGAN,
+    "brier": BrierGAN,
+    "kl": KLGAN,
+    "reverse-kl": ReverseKLGAN,
+    "js": JensenShannonGAN,
+    "pearson": PearsonGAN,
+    "hellinger": HellingerGAN,
+    "jeffreys": JeffreysGAN,
+}
+"""Every comparison there is, by name."""
+
+
+def comparison(name: str | Comparison | type[Comparison], **settings: Any) -> Comparison:
+    """The comparison called ``name``, or the one that is given, with ``settings`` in place of its own.
+
+    Args:
+        name: A name in ``COMPARISONS``, a comparison, or a class of comparisons.
+        **settings: What its class takes.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: If there is none of that name, or it has no such setting.
+        TypeError: If ``name`` is none of these.
+
+    Example:
+        >>> comparison("gan", penalty="r1").regulariser
+        R1(weight=1.0)
+    """
+    if isinstance(name, str):
+        if name not in COMPARISONS:
+            raise unknown(name, COMPARISONS, "comparison")
+        name = COMPARISONS[name]
+    kind = name if isinstance(name, type) else type(name)
+    if not issubclass(kind, Comparison):
+        raise TypeError(f"comparison: expected a name or a Comparison such as GAN(...); got {kind.__name__}")
+    known = [field.name for field in fields(kind) if field.init]
+    for setting in settings:
+        if setting not in known:
+            raise unknown(setting, known, f"setting of {kind.name!r}")
+    return kind(**settings) if isinstance(name, type) else replace(name, **settings)
+
+
+__all__ = [
+    "COMPARISONS",
+    "GAN",
+    "KLGAN",
+    "Adversarial",
+    "BrierGAN",
+    "Comparison",
+    "HellingerGAN",
+    "JeffreysGAN",
+    "JensenShannonGAN",
+    "MinimaxGAN",
+    "PearsonGAN",
+    "ReverseKLGAN",
+    "comparison",
+]
