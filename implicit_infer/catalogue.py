@@ -23,15 +23,17 @@ METHODS = {
 """Inference methods, in the order in which comparisons list them."""
 
 COMPARISONS = {
-    "kl": "implicit_estimators.divergences:KL",
-    "reverse-kl": "implicit_estimators.divergences:ReverseKL",
-    "js": "implicit_estimators.divergences:JensenShannon",
-    "pearson": "implicit_estimators.divergences:Pearson",
-    "hellinger": "implicit_estimators.divergences:SquaredHellinger",
-    "jeffreys": "implicit_estimators.divergences:Jeffreys",
-    "tv": "implicit_estimators.divergences:TotalVariation",
+    "gan": "implicit_estimators.comparisons.gans:GAN",
+    "minimax": "implicit_estimators.comparisons.gans:MinimaxGAN",
+    "brier": "implicit_estimators.comparisons.gans:BrierGAN",
+    "kl": "implicit_estimators.comparisons.f_gans:KLGAN",
+    "reverse-kl": "implicit_estimators.comparisons.f_gans:ReverseKLGAN",
+    "js": "implicit_estimators.comparisons.f_gans:JensenShannonGAN",
+    "pearson": "implicit_estimators.comparisons.f_gans:PearsonGAN",
+    "hellinger": "implicit_estimators.comparisons.f_gans:HellingerGAN",
+    "jeffreys": "implicit_estimators.comparisons.f_gans:JeffreysGAN",
 }
-"""What a difference between two laws is measured by."""
+"""What a model is held against data by, in the order of ``implicit_estimators.comparisons.COMPARISONS``."""
 
 RATIO_METHODS = {
     "auto": "implicit_estimators.ratio.auto:AutoRatio",
@@ -99,7 +101,7 @@ def methods() -> Catalogue:
 
 
 def comparisons() -> Catalogue:
-    """Divergences by name: what ``ratio.divergence`` takes."""
+    """Comparisons by name: what ``ii.learn`` takes."""
     return Catalogue("comparison", COMPARISONS)
 
 

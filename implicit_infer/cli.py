@@ -110,7 +110,7 @@ def ratio(
     p: Annotated[Path, typer.Argument(help="Samples of the numerator: a CSV, NPY, JSON or Parquet file, a row each.")],
     q: Annotated[Path, typer.Argument(help="Samples of the denominator.")],
     method: Annotated[str, typer.Option(help="A name of `implicit-infer list ratio-methods`, or auto.")] = "auto",
-    divergence: Annotated[str, typer.Option(help="A name of `implicit-infer list comparisons`.")] = "kl",
+    divergence: Annotated[str, typer.Option(help="An f-divergence, as in kl, js or hellinger.")] = "kl",
     plot: Annotated[Path | None, typer.Option(help="Where to draw the check: .png, .pdf or .svg.")] = None,
     save: Annotated[Path | None, typer.Option(help="Where to keep the fitted ratio: .safetensors.")] = None,
     settings: Annotated[
@@ -126,9 +126,10 @@ def ratio(
     Prints a divergence and a check of how far to trust the ratio.
     """
     import implicit_infer as ii
+    from implicit_estimators.divergences import DIVERGENCES
     from implicit_infer.catalogue import find
 
-    find(divergence, ii.comparisons(), "divergence")
+    find(divergence, DIVERGENCES, "divergence")
     for path, option, suffixes in ((plot, "plot", (".png", ".pdf", ".svg")), (save, "save", (".safetensors",))):
         if path is not None and path.suffix not in suffixes:
             raise ValueError(f"{option}: expected a file with suffix {', '.join(suffixes)}; got {path.name!r}")
