@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
-from implicit_infer.games.duel import Duel
-from implicit_infer.games.game import Game, Optimisers, apply, move_critic
+from implicit_infer.games.game import Game
 
 
 @dataclass(frozen=True)
 class Alternating(Game):
     r"""``critic_steps`` steps of the critic, each on a fresh batch, then one of the generator.
+
+    On the bilinear game :math:`\min_x \max_y x y` with step size :math:`\eta` the iterates stay on the ellipse
+    :math:`x^2 + y^2 + \eta x y` = const for ever: neither in nor out.
 
     References:
         | Generative Adversarial Networks (Goodfellow et al., 2014), algorithm 1
@@ -26,22 +25,6 @@ class Alternating(Game):
         ValueError: If ``critic_steps`` is not positive.
     """
 
-    critic_steps: int = 1
+    takes_turns: bool = field(default=True, init=False)
 
     name = "alternating"
-
-    def __post_init__(self) -> None:
-        if self.critic_steps < 1:
-            raise ValueError(f"critic_steps: expected a positive int; got {self.critic_steps}")
-
-    def step(self, duel: Duel, optimisers: Optimisers) -> tuple[Tensor, Tensor]:
-        """The critic's steps, then the generator's."""
-        losses = []
-        if duel.critic is not None:
-            for _ in range(self.critic_steps):
-                loss, gradient = duel.critic_gradient(duel.draw())
-                move_critic(duel, optimisers, gradient)
-                losses.append(loss)
-        moved, gradient = duel.generator_gradient(duel.draw())
-        apply(optimisers.generator, duel.generator_parameters(), gradient)
-        return torch.stack(losses).mean() if losses else torch.zeros_like(moved), moved

@@ -79,8 +79,7 @@ def make_duel(
         return critic(samples) if batch.condition is None else critic(samples, sight.packed(batch.condition))
 
     def critic_loss(generator: Player, critic: Player, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            fake = sight(make(generator, batch))
+        fake = sight(make(generator, batch))
         return comparison.critic_objective(see(critic, sight(batch.real), batch), see(critic, fake, batch))
 
     def generator_loss(generator: Player, critic: Player | None, batch: Batch) -> Tensor:
@@ -91,17 +90,9 @@ def make_duel(
 
     def penalty(generator: Player, critic: Player, batch: Batch) -> Tensor:
         assert comparison.regulariser is not None
-        with torch.no_grad():
-            fake = sight(make(generator, batch))
+        fake = sight(make(generator, batch))
         condition = None if batch.condition is None else sight.packed(batch.condition)
         return comparison.regulariser.penalty(critic, sight(batch.real), fake, random, condition)
-
-    @torch.no_grad()
-    def clip() -> None:
-        assert critic is not None
-        assert comparison.clip is not None
-        for parameter in critic.parameters():
-            parameter.clamp_(-comparison.clip, comparison.clip)
 
     duel: dict[str, Any] = {"generator": generator, "generator_loss": generator_loss, "draw": draw}
     if not comparison.trained:
@@ -111,7 +102,7 @@ def make_duel(
         critic_loss=critic_loss,
         penalty=None if comparison.regulariser is None else penalty,
         penalise_every=penalise_every,
-        after_critic_step=None if comparison.clip is None else clip,
+        clip=comparison.clip,
         **duel,
     )
 

@@ -137,9 +137,7 @@ class GATSBI(Method):
 
         def critic_loss(generator: Any, critic: Any, rows: list[Tensor]) -> Tensor:
             v, s = rows
-            with torch.no_grad():
-                fake = generator(noise(s), s)
-            return critic_wants.loss(critic(v, s), critic(fake, s))
+            return critic_wants.loss(critic(v, s), critic(generator(noise(s), s), s))
 
         def generator_objective(generator: Any, critic: Any, rows: list[Tensor]) -> Tensor:
             _, s = rows
@@ -148,9 +146,7 @@ class GATSBI(Method):
         def critic_penalty(generator: Any, critic: Any, rows: list[Tensor]) -> Tensor:
             assert penalty is not None
             v, s = batch()
-            with torch.no_grad():
-                fake = generator(noise(s), s)
-            return penalty.penalty(critic, v, fake, random, s)
+            return penalty.penalty(critic, v, generator(noise(s), s), random, s)
 
         simulations = len(data[0]) if isinstance(data, tuple) else len(data)
         passes = math.ceil(self.epochs * simulations / self.batch_size)
