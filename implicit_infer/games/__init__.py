@@ -1,10 +1,17 @@
 """The two-player game that everything adversarial shares, and the ways to step it."""
 
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from implicit_estimators.names import unknown
 from implicit_infer.games.alternating import Alternating
 from implicit_infer.games.consensus import Consensus
 from implicit_infer.games.duel import Batch, Duel
 from implicit_infer.games.extragradient import Extragradient
-from implicit_infer.games.game import Game, Optimisers
+from implicit_infer.games.fields import eigenvalues, jacobian, multipliers
+from implicit_infer.games.base import Game, Optimisers
 from implicit_infer.games.loop import GameHistory, Play, Training
 from implicit_infer.games.optimistic import Optimistic
 from implicit_infer.games.simultaneous import Simultaneous
@@ -21,24 +28,36 @@ GAMES: dict[str, type[Game]] = {
 """Ways to step a game, by name."""
 
 
-def game(name: str | Game, critic_steps: int = 1) -> Game:
-    """The game called ``name``; one that is given is returned as it is.
+def game(name: str | Game | type[Game], **settings: Any) -> Game:
+    """The game called ``name``, or the one that is given, with ``settings`` in place of its own.
 
     Args:
-        name: A name in ``GAMES``, or a game.
-        critic_steps: Critic steps for each generator step of the game that a name means.
+        name: A name in ``GAMES``, a game, or a class of games.
+        **settings: What its class takes.
+
+    Returns:
+        The game.
 
     Raises:
-        ValueError: If there is none of that name.
-        TypeError: If it is neither a name nor a game.
+        ValueError: If there is none of that name, or it has no such setting.
+        TypeError: If ``name`` is none of these.
+
+    Example:
+        >>> game("alternating", critic_steps=5)
+        Alternating(critic_steps=5)
     """
-    if isinstance(name, Game):
-        return name
-    if not isinstance(name, str):
-        raise TypeError(f"game: expected a name or a game; got {type(name).__name__}")
-    if name not in GAMES:
-        raise ValueError(f"game: expected one of {', '.join(GAMES)}; got {name!r}")
-    return GAMES[name](critic_steps)
+    if isinstance(name, str):
+        if name not in GAMES:
+            raise unknown(name, GAMES, "game")
+        name = GAMES[name]
+    kind = name if isinstance(name, type) else type(name)
+    if not issubclass(kind, Game):
+        raise TypeError(f"game: expected a name or a Game such as Alternating(); got {kind.__name__}")
+    known = [setting.name for setting in fields(kind) if setting.init]
+    for setting in settings:
+        if setting not in known:
+            raise unknown(setting, known, f"setting of {kind.name!r}")
+    return kind(**settings) if isinstance(name, type) else replace(name, **settings)
 
 
 __all__ = [
@@ -56,5 +75,8 @@ __all__ = [
     "Simultaneous",
     "Training",
     "Unrolled",
+    "eigenvalues",
     "game",
+    "jacobian",
+    "multipliers",
 ]

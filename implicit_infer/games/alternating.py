@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from implicit_infer.games.game import Game
+from implicit_infer.games.base import Game
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,6 @@ class Alternating(Game):
         ValueError: If ``critic_steps`` is not positive.
     """
 
-    takes_turns: bool = field(default=True, init=False)
+    takes_turns: bool = field(default=True, init=False, repr=False)
 
     name = "alternating"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from implicit_infer.games.duel import Duel, gradients
-from implicit_infer.games.game import Direction, Game, Optimisers
+from implicit_infer.games.base import Direction, Game, Optimisers
 
 
 @dataclass(frozen=True)

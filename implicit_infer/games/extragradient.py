@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from implicit_infer.games.duel import Duel
-from implicit_infer.games.game import Game, Optimisers, apply, clip, mean
+from implicit_infer.games.base import Game, Optimisers, apply, clip, mean
 
 Gradient = tuple[list[Tensor], list[Tensor]]
 
@@ -39,7 +39,7 @@ class Extragradient(Game):
         ValueError: If ``critic_steps`` is not positive.
     """
 
-    takes_turns: bool = field(default=False, init=False)
+    takes_turns: bool = field(default=False, init=False, repr=False)
     past: bool = False
 
     name = "extragradient"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from implicit_infer.games.game import Game, Optimisers, apply
+from implicit_infer.games.base import Game, Optimisers, apply
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from implicit_infer.games.game import Game
+from implicit_infer.games.base import Game
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ class Simultaneous(Game):
         ValueError: If ``critic_steps`` is not positive.
     """
 
-    takes_turns: bool = field(default=False, init=False)
+    takes_turns: bool = field(default=False, init=False, repr=False)
 
     name = "simultaneous"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from implicit_infer.games.duel import Duel, Substitute
-from implicit_infer.games.game import Direction, Game, Optimisers
+from implicit_infer.games.base import Direction, Game, Optimisers
 
 Rule = Callable[[Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
 """Weights and gradients to the weights after a step."""
