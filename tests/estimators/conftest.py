@@ -47,7 +47,7 @@ class Line:
         return self.integrate(lambda x: self.q.log_prob(x).exp() * function(x))
 
     def divergence(self, name: str) -> float:
-        """In closed form, except Jensen-Shannon (quadrature of its definition by the two KLs to the mixture)."""
+        """In closed form (infinite where it is), except Jensen-Shannon (quadrature of its definition by the two KLs to the mixture)."""
         m, s = self.mean, self.sd
         if name == "kl":
             return math.log(s) + (1 + m**2) / (2 * s**2) - 0.5
@@ -60,11 +60,27 @@ class Line:
         if name == "pearson":  # E_q r^2 is finite where 2 / 1 - 1 / s^2 > 0
             assert 2 * s**2 > 1
             return s**2 / math.sqrt(2 * s**2 - 1) * math.exp(m**2 / (2 * s**2 - 1)) - 1
+        if name == "neyman":  # Pearson's with p and q exchanged
+            return (
+                math.exp(m**2 / (2 - s**2)) / (s * math.sqrt(2 - s**2)) - 1 if not self.is_infinite(name) else math.inf
+            )
+        if name == "alpha":
+            return self.alpha_divergence(0.25)
         if name == "tv":  # p > q on one side of, or between, the roots of log r = 0
             return self._total_variation()
         return 0.5 * self.expect_p(lambda x: self.p.log_prob(x) - self.log_mixture(x)) + 0.5 * self.expect_q(
             lambda x: self.q.log_prob(x) - self.log_mixture(x)
         )
+
+    def is_infinite(self, name: str) -> bool:
+        return name == "neyman" and self.sd**2 >= 2
+
+    def alpha_divergence(self, alpha: float) -> float:
+        """From the integral of p^alpha q^(1 - alpha), a Gaussian one."""
+        own, other = alpha, (1 - alpha) / self.sd**2
+        total = own + other
+        affinity = self.sd ** (alpha - 1) / math.sqrt(total) * math.exp(-0.5 * own * other / total * self.mean**2)
+        return (1 - affinity) / (alpha * (1 - alpha))
 
     def _total_variation(self) -> float:
         m, s = self.mean, self.sd

@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from implicit_estimators.divergences import DIVERGENCES, KL, Divergence, divergence, exp_minus_one, softplus
+from implicit_estimators.divergences import DIVERGENCES, KL, Alpha, Divergence, divergence, exp_minus_one, softplus
 
 NAMES = list(DIVERGENCES)
 log_ratios = st.floats(-12, 12)
+SQUARED = {("pearson", True, False), ("neyman", False, True)}
+"""Where a square makes the taming begin at half of the limit."""
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -70,7 +72,10 @@ def test_conjugates_below_the_range_of_slopes_are_suprema_at_zero() -> None:
     assert DIVERGENCES["tv"].conjugate(double(-0.6, -50.0)).tolist() == [-0.5, -0.5]
 
 
-@pytest.mark.parametrize(("name", "end"), [("reverse-kl", 1.0), ("js", 0.5 * math.log(2)), ("hellinger", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [("reverse-kl", 1.0), ("js", 0.5 * math.log(2)), ("hellinger", 0.5), ("neyman", 1.0), ("alpha", 1 / 0.75)],
+)
 def test_the_conjugate_is_infinite_beyond_its_domain(name: str, end: float) -> None:
     chosen = DIVERGENCES[name]
     assert chosen.domain[1] == end
@@ -134,6 +139,8 @@ def test_f_is_convex(name: str, u: float, v: float, share: float) -> None:
         ("kl", "reverse-kl"),
         ("reverse-kl", "kl"),
         ("js", "js"),
+        ("pearson", "neyman"),
+        ("neyman", "pearson"),
         ("hellinger", "hellinger"),
         ("jeffreys", "jeffreys"),
         ("tv", "tv"),
@@ -148,6 +155,49 @@ def test_exchanging_p_and_q_gives_the_dual(name: str, dual: str, log_r: float) -
     assert float(exchanged) == pytest.approx(float(DIVERGENCES[dual].f(s)), rel=1e-10, abs=1e-13)
 
 
+@settings(max_examples=40)
+@given(log_r=log_ratios, alpha=st.floats(0.02, 0.98))
+def test_the_alpha_family_exchanges_alpha_and_its_complement(log_r: float, alpha: float) -> None:
+    s = double(log_r)
+    exchanged = float(s.exp() * Alpha(alpha).f(-s))
+    assert exchanged == pytest.approx(float(Alpha(1 - alpha).f(s)), rel=1e-8, abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "name", "factor"), [(1e-6, "reverse-kl", 1), (1 - 1e-6, "kl", 1), (0.5, "hellinger", 4)]
+)
+def test_the_alpha_family_has_known_members(alpha: float, name: str, factor: float) -> None:
+    """Its limits to first order in the distance of alpha from the end: a relative error of at most 12 alpha here."""
+    s = torch.linspace(-4, 4, 21, dtype=torch.float64)
+    for function in ("f", "critic", "conjugate_of_critic"):
+        own, known = (getattr(chosen, function)(s) for chosen in (Alpha(alpha), DIVERGENCES[name]))
+        assert torch.allclose(own, factor * known, rtol=2e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9])
+def test_the_alpha_family_between_gaussians(alpha: float, line) -> None:
+    found = line.expect_q(lambda x: Alpha(alpha).f(line.log_ratio(x)))
+    assert found == pytest.approx(line.alpha_divergence(alpha), abs=1e-9)
+
+
+def test_alpha_divergences_are_equal_by_alpha() -> None:
+    assert Alpha(0.3) == Alpha(0.3) != Alpha(0.4)
+    assert len({Alpha(0.3), Alpha(0.3)}) == 1
+    assert repr(Alpha(0.3)) == "Alpha(0.3)"
+    for alpha in (0.0, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"alpha: expected a number inside \(0, 1\)"):
+            Alpha(alpha)
+
+
+@given(log_r=log_ratios)
+def test_the_table_s_gan_is_twice_jensen_shannon(log_r: float) -> None:
+    """Less log 4, up to the multiple of u - 1 that centring takes off."""
+    r = math.exp(log_r)
+    table = r * log_r - (r + 1) * math.log(r + 1)
+    expected = 2 * float(DIVERGENCES["js"].f(double(log_r))) - math.log(4) - math.log(2) * (r - 1)
+    assert table == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
 def test_pearson_is_not_symmetric() -> None:
     s = double(1.0)
     pearson = DIVERGENCES["pearson"]
@@ -158,6 +208,9 @@ def test_pearson_is_not_symmetric() -> None:
 def test_closed_forms_between_gaussians(name: str, line) -> None:
     """By quadrature with the true ratio, three ways; 2e-4 covers the jumps of total variation's critic on the grid."""
     chosen, expected = DIVERGENCES[name], line.divergence(name)
+    if line.is_infinite(name):
+        assert line.integrate(lambda x: line.q.log_prob(x).exp() * chosen.f(line.log_ratio(x))) > 1e9
+        return
     direct = line.expect_q(lambda x: chosen.f(line.log_ratio(x)))
     bound = line.expect_p(lambda x: chosen.critic(line.log_ratio(x))) - line.expect_q(
         lambda x: chosen.conjugate_of_critic(line.log_ratio(x))
@@ -172,6 +225,8 @@ def test_closed_forms_between_gaussians(name: str, line) -> None:
 @every
 def test_estimates_from_samples_are_within_five_standard_errors(name: str, line) -> None:
     chosen, expected, n = DIVERGENCES[name], line.divergence(name), 200_000
+    if line.is_infinite(name):
+        return  # no mean to be near to
     draw = torch.Generator().manual_seed(1)
     p = torch.randn(n, generator=draw, dtype=torch.float64)
     q = line.mean + line.sd * torch.randn(n, generator=draw, dtype=torch.float64)
@@ -230,7 +285,7 @@ def test_slopes_are_alive_where_theory_says_so(name: str, log_r: float) -> None:
         (slope,) = torch.autograd.grad(function(single).sum(), single)
         (truth,) = torch.autograd.grad(function(exact).sum(), exact)
         assert torch.sign(slope) == torch.sign(truth) or abs(float(truth)) < 1e-44
-        if 1e-37 < abs(float(truth)) < math.exp(59) and not (name == "pearson" and log_r > 29):
+        if 1e-37 < abs(float(truth)) < math.exp(59) and (name, log_r > 29, log_r < -29) not in SQUARED:
             assert float(slope) == pytest.approx(float(truth), rel=1e-4)
 
 

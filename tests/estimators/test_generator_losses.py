@@ -44,7 +44,9 @@ def test_only_the_saturating_loss_dies_on_a_sure_critic() -> None:
         ("reverse-kl", lambda r: -1.0),
         ("js", lambda r: -0.5 * r / (1 + r)),
         ("pearson", lambda r: -2 * r**2),
+        ("neyman", lambda r: -2 / r),
         ("hellinger", lambda r: -0.25 * math.sqrt(r)),
+        ("alpha", lambda r: -(r**0.25)),
         ("jeffreys", lambda r: -r - 1),
         ("tv", lambda r: -r / (1 + r) ** 2),
     ],
@@ -84,6 +86,8 @@ def numerical(function, mean: float, sd: float) -> tuple[float, float]:
 @pytest.mark.parametrize("name", [name for name in DIVERGENCES if name != "tv"])
 def test_the_gradient_is_that_of_the_divergence(name: str, line) -> None:
     """For mean and scale of q at the true ratio; tolerance from the central difference, step^2 = 1e-8."""
+    if line.is_infinite(name):
+        return
     expected = numerical(lambda mean, sd: type(line)(mean, sd).divergence(name), line.mean, line.sd)
     assert pathwise(DivergenceLoss(name), line.mean, line.sd) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 

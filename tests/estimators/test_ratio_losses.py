@@ -58,6 +58,8 @@ def test_the_gradient_is_zero_at_the_true_ratio(name: str, line) -> None:
 @pytest.mark.parametrize("move", [lambda s: s + 0.3, lambda s: s - 0.3, lambda s: 1.2 * s, lambda s: s.sin()])
 def test_every_other_output_costs_more(name: str, move, line) -> None:
     loss = ratio_loss(name)
+    if line.is_infinite(name):
+        return  # there is no least value
     least = by_quadrature(loss, line, line.log_ratio)
     assert by_quadrature(loss, line, lambda x: move(line.log_ratio(x))) > least + 1e-6
 
@@ -86,6 +88,8 @@ def test_the_brier_loss_at_its_optimum(line) -> None:
 @pytest.mark.parametrize("name", [name for name in DIVERGENCES if name != "tv"])
 def test_a_bound_at_its_optimum_is_minus_the_divergence(name: str, line) -> None:
     loss = FDivergenceLoss(divergence=name)
+    if line.is_infinite(name):
+        return  # there is no least value
     assert by_quadrature(loss, line, line.log_ratio) == pytest.approx(-line.divergence(name), rel=1e-8)
 
 
