@@ -7,12 +7,12 @@ from typing import Any
 
 from implicit_estimators.names import unknown
 from implicit_infer.games.alternating import Alternating
+from implicit_infer.games.base import Game, Optimisers
 from implicit_infer.games.consensus import Consensus
 from implicit_infer.games.duel import Batch, Duel
 from implicit_infer.games.extragradient import Extragradient
-from implicit_infer.games.fields import eigenvalues, jacobian, multipliers
-from implicit_infer.games.base import Game, Optimisers
 from implicit_infer.games.loop import GameHistory, Play, Training
+from implicit_infer.games.numerics import eigenvalues, jacobian, multipliers
 from implicit_infer.games.optimistic import Optimistic
 from implicit_infer.games.simultaneous import Simultaneous
 from implicit_infer.games.unrolled import Unrolled

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from implicit_infer.games.duel import Duel, gradients
 from implicit_infer.games.base import Direction, Game, Optimisers
+from implicit_infer.games.duel import Duel, gradients
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from implicit_infer.games.duel import Duel
 from implicit_infer.games.base import Game, Optimisers, apply, clip, mean
-
-Gradient = tuple[list[Tensor], list[Tensor]]
+from implicit_infer.games.duel import Duel
 
 
 @dataclass(frozen=True)

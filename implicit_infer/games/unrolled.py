@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from implicit_infer.games.duel import Duel, Substitute
 from implicit_infer.games.base import Direction, Game, Optimisers
+from implicit_infer.games.duel import Duel, Substitute
 
 Rule = Callable[[Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
 """Weights and gradients to the weights after a step."""

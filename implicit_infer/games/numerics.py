@@ -18,13 +18,14 @@ References:
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from implicit_infer.games.duel import Duel, gradients
 from implicit_infer.games.base import Game, Optimisers
+from implicit_infer.games.duel import Duel, gradients
 
 
 def jacobian(duel: Duel, batch: Any = None) -> Tensor:
@@ -101,7 +102,7 @@ def multipliers(
     def step(state: Tensor | None, memory: dict[str, list[Tensor]]) -> tuple[Tensor, dict[str, list[Tensor]]]:
         """The state after one step, from ``state`` in the form of weights and ``memory``, or from the start."""
         if state is not None:
-            parts = iter(state.split([part.numel() for part in [*weights, *sum(memory.values(), [])]]))
+            parts = iter(state.split([part.numel() for part in [*weights, *chain(*memory.values())]]))
             _put(weights, [next(parts) for _ in weights])
             memory = {key: [next(parts).view_as(part) for part in kept] for key, kept in memory.items()}
         at = replace(duel, draw=lambda: batch, penalise_every=1)
@@ -112,12 +113,12 @@ def multipliers(
             {key: [part.clone() for part in kept] for key, kept in memory.items()},
         )
         game.step(at, optimisers)
-        after = [*weights, *sum(optimisers.memory.values(), [])]
+        after = [*weights, *chain(*optimisers.memory.values())]
         return torch.cat([part.detach().flatten() for part in after]), optimisers.memory
 
     try:
         _, memory = step(None, {})
-        here = torch.cat([part.flatten() for part in [*start, *sum(memory.values(), [])]])
+        here = torch.cat([part.flatten() for part in [*start, *chain(*memory.values())]])
         width = torch.finfo(here.dtype).eps ** (1 / 3)
         columns = []
         for i in range(len(here)):
