@@ -1,6 +1,13 @@
 """What tells two sample sets apart: divergences, ratios, critics and distances, on tensors alone."""
 
-from implicit_estimators.critics import ConditionalCritic
+from implicit_estimators.critics import (
+    ConditionalCritic,
+    ConvCritic,
+    LogitAndFeatures,
+    MinibatchCritic,
+    MinibatchDiscrimination,
+    make_critic,
+)
 from implicit_estimators.discrepancies import MMD
 from implicit_estimators.divergences import DIVERGENCES, Divergence, divergence
 from implicit_estimators.estimate import Estimate
@@ -21,8 +28,10 @@ from implicit_estimators.penalties import (
     R2,
     Dragan,
     Penalty,
+    Sum,
     WassersteinPenalty,
     ZeroCentred,
+    penalty,
 )
 from implicit_estimators.ratio import (
     RATIO_ESTIMATORS,
@@ -92,6 +101,7 @@ __all__ = [
     "ConditionalCritic",
     "ConditionalPathRatio",
     "ConditionalRatio",
+    "ConvCritic",
     "Divergence",
     "DivergenceLoss",
     "DonskerVaradhanLoss",
@@ -114,6 +124,9 @@ __all__ = [
     "LeastSquaresLoss",
     "LogLoss",
     "LogisticRatio",
+    "LogitAndFeatures",
+    "MinibatchCritic",
+    "MinibatchDiscrimination",
     "MixtureRatio",
     "MultinomialRatio",
     "MutualInformation",
@@ -131,6 +144,7 @@ __all__ = [
     "SmileLoss",
     "SmileRatio",
     "Standardiser",
+    "Sum",
     "TelescopingRatio",
     "TwoSampleTest",
     "ULSIFRatio",
@@ -141,6 +155,8 @@ __all__ = [
     "generator_loss",
     "importance_weights",
     "kl_bound",
+    "make_critic",
+    "penalty",
     "ratio_loss",
     "train",
 ]

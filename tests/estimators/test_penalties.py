@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from implicit_estimators.penalties import PENALTIES, R1, R2, Dragan, Penalty, WassersteinPenalty, ZeroCentred, slopes
+from implicit_estimators.penalties import (
+    PENALTIES,
+    R1,
+    R2,
+    VARIANTS,
+    Dragan,
+    Penalty,
+    Sum,
+    WassersteinPenalty,
+    ZeroCentred,
+    penalty,
+    slopes,
+)
 
 every = pytest.mark.parametrize("name", PENALTIES)
 
@@ -172,6 +184,49 @@ def test_the_same_seed_gives_the_same_points_and_the_global_state_is_untouched(n
     if name in ("wgan-gp", "dragan", "zero-centred"):
         generator = torch.Generator().manual_seed(0)
         assert not torch.equal(*(PENALTIES[name]().points(real, fake, generator) for _ in range(2)))
+
+
+def test_a_sum_is_the_sum_of_its_parts():
+    real, fake = samples()
+    both = penalty("r1+r2")
+    assert both == Sum((R1(), R2())) == Sum()
+    parts = [part.penalty(quadratic, real, fake).item() for part in (R1(), R2())]
+    assert both.penalty(quadratic, real, fake, seed=0).item() == pytest.approx(sum(parts))
+    # those of parts that draw come from one stream in turn
+    drawn = Sum((WassersteinPenalty(), ZeroCentred(3.0))).penalty(quadratic, real, fake, seed=5)
+    random = torch.Generator().manual_seed(5)
+    expected = [part.penalty(quadratic, real, fake, random) for part in (WassersteinPenalty(), ZeroCentred(3.0))]
+    assert drawn.item() == pytest.approx(sum(expected).item())
+    alike = Sum((ZeroCentred(), ZeroCentred())).penalty(quadratic, real, fake, seed=5).item()
+    assert alike != pytest.approx(2 * ZeroCentred().penalty(quadratic, real, fake, seed=5).item(), rel=1e-4)
+
+
+def test_names_of_sums_and_settings() -> None:
+    assert penalty("wgan-lp") == WassersteinPenalty(one_sided=True) == VARIANTS["wgan-lp"]
+    assert penalty("wgan-lp + r1") == Sum((WassersteinPenalty(one_sided=True), R1()))
+    assert penalty("dragan") == Dragan()
+    assert penalty(R1(3.0)) == R1(3.0)
+    with pytest.raises(ValueError, match=r"penalty: expected one of .*, or several joined by \+; got 'r1\+r3'"):
+        penalty("r1+r3")
+    with pytest.raises(ValueError, match="parts: expected at least one penalty; got none"):
+        Sum(())
+
+
+@pytest.mark.parametrize("name", [*PENALTIES, *VARIANTS, "r1+r2"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_of_any_number_of_channels(name: str, channels: int) -> None:
+    real, fake = torch.randn(2, 6, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    expected = {"r1": 0.5, "r2": 0.5, "zero-centred": 0.5, "r1+r2": 1.0}.get(name, 0.0)
+    assert penalty(name).penalty(linear, real, fake, seed=0).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", [*PENALTIES, "r1+r2"])
+def test_critics_that_mix_rows_are_refused(name: str) -> None:
+    real, fake = samples()
+    critic = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+    with pytest.raises(ValueError, match="critic: expected one that treats rows independently; its BatchNorm1d mixes"):
+        penalty(name).penalty(critic, real, fake, seed=0)
+    assert torch.isfinite(penalty(name).penalty(critic.eval(), real, fake, seed=0))
 
 
 def test_names_are_the_classes_own() -> None:

@@ -9,19 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from implicit_estimators.networks.mlp import MLP
-from implicit_estimators.seeds import Seed, forked, resolve_seed
+from implicit_estimators.networks.spectral import normalise_spectrally
+from implicit_estimators.seeds import Seed, resolve_seed
 
 
 class ConditionalCritic(nn.Module):
     r"""Logits :math:`c(x, y)` of samples x given conditions y: an MLP on both side by side.
 
     Trained to tell p(x, y) from q(x, y) with the same law of y, its output is :math:`\log p(x \mid y) / q(x \mid y)`.
+    With several outputs it is a map to features, for comparisons that hold the laws of those against one another.
 
     Args:
         inputs: Width of a sample.
         conditions: Width of a condition; 0 for none.
         hidden: Widths of the hidden layers.
-        activation: A name in ``networks.mlp.ACTIVATIONS``.
+        outputs: Numbers for each sample: 1, or the width of the features.
+        activation: A name in ``networks.mlp.MLP_ACTIVATIONS``; "maxout" with widths (200, 200, 200) is PacGAN's.
         layer_norm: Normalise each hidden layer.
         residual: Add a hidden layer's input to its output where the widths agree.
         spectral_norm: Divide each weight matrix by its largest singular value, so that the critic has slope at most 1
@@ -44,6 +47,7 @@ class ConditionalCritic(nn.Module):
         conditions: int,
         hidden: Sequence[int] = (64, 64),
         *,
+        outputs: int = 1,
         activation: str = "silu",
         layer_norm: bool = False,
         residual: bool = False,
@@ -58,7 +62,7 @@ class ConditionalCritic(nn.Module):
         seed = resolve_seed(seed)
         self.network = MLP(
             inputs + conditions,
-            1,
+            outputs,
             hidden,
             activation=activation,
             layer_norm=layer_norm,
@@ -71,16 +75,14 @@ class ConditionalCritic(nn.Module):
             "inputs": inputs,
             "conditions": conditions,
             **{name: self.network.config[name] for name in ("hidden", "activation", "layer_norm", "residual")},
+            "outputs": outputs,
             "spectral_norm": spectral_norm,
         }
         if spectral_norm:
-            with forked(seed):  # the power iteration starts from random vectors
-                for module in list(self.network.modules()):
-                    if isinstance(module, nn.Linear):
-                        nn.utils.parametrizations.spectral_norm(module)
+            normalise_spectrally(self.network, seed)
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
-        r"""Logits of each sample.
+        r"""Logits of each sample, or its features.
 
         Args:
             samples: x, with shape (\*, inputs).
@@ -88,10 +90,22 @@ class ConditionalCritic(nn.Module):
                 row of conditions can meet many samples. None if the critic has no condition.
 
         Returns:
-            Logits with the broadcast leading shape (\*).
+            Logits with the broadcast leading shape (\*), or with shape (\*, outputs) if there are several.
         """
+        return self.both(samples, condition)[0]
+
+    def both(self, samples: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The outputs and the features in one pass."""
+        features = self.features(samples, condition)
+        values = self.network.layers[-1](features)
+        return (values.squeeze(-1) if self.config["outputs"] == 1 else values), features
+
+    def features(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        r"""The last hidden layer at each sample, with shape (\*, hidden[-1]): what feature matching compares."""
+        return self.network.features(self._pairs(samples, condition))
+
+    def _pairs(self, samples: Tensor, condition: Tensor | None) -> Tensor:
         if condition is None:
-            return self.network(samples).squeeze(-1)
+            return samples
         leading = torch.broadcast_shapes(samples.shape[:-1], condition.shape[:-1])
-        pair = [samples.expand(*leading, -1), condition.expand(*leading, -1)]
-        return self.network(torch.cat(pair, -1)).squeeze(-1)
+        return torch.cat([samples.expand(*leading, -1), condition.expand(*leading, -1)], -1)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from implicit_estimators.networks.maxout import Maxout
 from implicit_estimators.seeds import Seed, forked, resolve_seed
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -19,7 +20,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
     "tanh": nn.Tanh,
 }
-"""Activations by name."""
+"""Activations by name, one output for each input."""
+
+MLP_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {**ACTIVATIONS, "maxout": Maxout}
+"""Those of an MLP: the others, and the maxout of 5 linear maps for each hidden unit."""
 
 
 class MLP(nn.Module):
@@ -29,7 +33,7 @@ class MLP(nn.Module):
         inputs: Width of the input.
         outputs: Width of the output.
         hidden: Widths of the hidden layers; () is a linear map.
-        activation: A name in ``ACTIVATIONS``.
+        activation: A name in ``MLP_ACTIVATIONS``.
         layer_norm: Normalise each hidden layer before its activation.
         residual: Add a hidden layer's input to its output where the widths agree.
         seed: Seed of the initial weights; torch's global generator is left as it was.
@@ -57,8 +61,8 @@ class MLP(nn.Module):
         widths = [inputs, *hidden]
         if min(*widths, outputs) < 1:
             raise ValueError(f"hidden: expected positive widths; got {inputs} -> {tuple(hidden)} -> {outputs}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+        if activation not in MLP_ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {', '.join(MLP_ACTIVATIONS)}; got {activation!r}")
         self.config: dict[str, Any] = {
             "inputs": inputs,
             "outputs": outputs,
@@ -74,10 +78,12 @@ class MLP(nn.Module):
     def _build(self, widths: list[int], outputs: int) -> None:
         layers = []
         for before, after in pairwise(widths):
-            parts: list[nn.Module] = [nn.Linear(before, after)]
+            activation = MLP_ACTIVATIONS[self.config["activation"]]()
+            linear = after * activation.pieces if isinstance(activation, Maxout) else after
+            parts: list[nn.Module] = [nn.Linear(before, linear)]
             if self.config["layer_norm"]:
-                parts.append(nn.LayerNorm(after))
-            parts.append(ACTIVATIONS[self.config["activation"]]())
+                parts.append(nn.LayerNorm(linear))
+            parts.append(activation)
             layer = nn.Sequential(*parts)
             layers.append(Residual(layer) if self.config["residual"] and before == after else layer)
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
@@ -85,6 +91,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         r"""Map x of shape (\*, inputs) to shape (\*, outputs)."""
         return self.layers(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        r"""The last hidden layer at x, with shape (\*, hidden[-1]); x itself where there is none."""
+        return self.layers[:-1](x)
 
 
 class Residual(nn.Module):

@@ -1,0 +1,121 @@
+r"""What keeps a critic smooth: penalties on its gradient in the samples, one gradient norm for each sample.
+
+.. math:: \text{penalty} = \lambda \, \frac1n \sum_i \left( \| \nabla_x c(x_i) \| - t \right)^2
+
+The norm is over the entries of *one* sample. (Taken over the whole batch, as several libraries do, it grows with the
+batch: a critic with unit slope everywhere is then charged 49 at 64 samples instead of 0.) Each penalty says only
+where the :math:`x_i` lie and which slope t is wanted.
+
+The critic is any callable of the samples, or of (samples, condition), that treats rows independently and returns one
+number for each. Batch normalisation and minibatch discrimination mix rows, so that a row's gradient is not its own:
+modules that hold either are refused. Gradients are taken in the samples only, and flow on into the critic's parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from implicit_estimators.seeds import Seed, generator
+
+Critic = Callable[..., Tensor]
+"""``critic(samples)`` or ``critic(samples, condition)``, with result (n,) or (n, 1)."""
+
+
+def slopes(critic: Critic, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+    r"""Norm of the critic's gradient in each sample, with the graph that a penalty's own gradient needs.
+
+    Args:
+        critic: See the module.
+        samples: Where to take it, with shape (n, \*event_shape).
+        condition: What the critic is conditioned on, with n rows, or None.
+
+    Returns:
+        Norms with shape (n,).
+
+    Raises:
+        ValueError: If the critic does not return one number for each sample, or mixes rows.
+    """
+    _check_rows(critic)
+    with torch.enable_grad():
+        samples = samples.detach().requires_grad_()
+        values = critic(samples) if condition is None else critic(samples, condition.detach())
+        if values.numel() != len(samples):
+            raise ValueError(
+                f"critic: expected one value for each of {len(samples)} samples; got {tuple(values.shape)}"
+            )
+        if not values.requires_grad:  # a constant function of the samples
+            return samples.flatten(1).sum(1) * 0
+        (gradient,) = torch.autograd.grad(values.sum(), samples, create_graph=True, materialize_grads=True)
+        # vector_norm and not a square root of a sum: its derivative at a gradient of 0 is 0, not NaN
+        return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty on a critic. A child sets ``name`` and writes ``points``, and ``charge`` where it is not the square.
+
+    Attributes:
+        name: Name in ``PENALTIES``.
+    """
+
+    name: ClassVar[str]
+
+    def penalty(
+        self, critic: Critic, real: Tensor, fake: Tensor, seed: Seed = None, condition: Tensor | None = None
+    ) -> Tensor:
+        r"""The scalar that is added to the critic's loss.
+
+        Args:
+            critic: A callable of the samples, or of (samples, condition).
+            real: Samples of the data, with shape (n, \*event_shape).
+            fake: Samples of the model, the same shape.
+            seed: Source of the random points, where the penalty has any; in a loop, pass a ``torch.Generator``.
+            condition: What both were drawn given, with n rows, or None.
+
+        Returns:
+            The penalty, with shape (), differentiable in the critic's parameters.
+
+        Raises:
+            ValueError: If the shapes differ, the batch is empty, or the critic returns other than n values or mixes
+                rows.
+        """
+        if real.shape != fake.shape or real.ndim < 2 or not len(real):
+            raise ValueError(f"real, fake: expected one shape (n, ...); got {tuple(real.shape)}, {tuple(fake.shape)}")
+        if condition is not None and len(condition) != len(real):
+            raise ValueError(f"condition: expected {len(real)} rows; got {len(condition)}")
+        at = self.points(real.detach(), fake.detach(), seed)
+        return self.charge(slopes(critic, at, condition)).mean()
+
+    def points(self, real: Tensor, fake: Tensor, seed: Seed) -> Tensor:
+        """Where the slope is charged, with the shape of ``real``."""
+        raise NotImplementedError(f"{type(self).__name__} must write points(real, fake, seed)")
+
+    def charge(self, slope: Tensor) -> Tensor:
+        """What each slope costs, elementwise."""
+        raise NotImplementedError(f"{type(self).__name__} must write charge(slope)")
+
+
+def _check_rows(critic: Critic) -> None:
+    for module in critic.modules() if isinstance(critic, nn.Module) else ():
+        if getattr(module, "mixes_rows", False) or (isinstance(module, _BatchNorm) and module.training):
+            raise ValueError(
+                f"critic: expected one that treats rows independently; its {type(module).__name__} mixes those of a "
+                "batch, and the slope at a sample has no meaning"
+            )
+
+
+def between(real: Tensor, fake: Tensor, seed: Seed) -> Tensor:
+    """One uniform point on the segment of each pair of rows, a share of its own for each."""
+    share = torch.rand(
+        (len(real), *[1] * (real.ndim - 1)),
+        generator=generator(seed, real.device),
+        device=real.device,
+        dtype=real.dtype,
+    )
+    return torch.lerp(real, fake, share)
