@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, overload
@@ -17,6 +14,7 @@ from torch import Tensor
 
 from implicit_infer.blocks import NOT_FINITE, Block
 from implicit_infer.executors import check_timeout, check_workers, run_blocks
+from implicit_infer.interrupts import stopping
 from implicit_infer.progress import track
 from implicit_infer.runs import Runs
 from implicit_infer.store import Store
@@ -155,7 +153,10 @@ def _simulate(
         for index in missing:
             yield index, simulator.sample_prior(rows.size(index), seed, index)
 
-    with track(f"simulating {simulator.name}", total=rows.n, show=progress) as bar, stopping() as stop:
+    with (
+        track(f"simulating {simulator.name}", total=rows.n, show=progress) as bar,
+        stopping("the blocks in hand") as stop,
+    ):
         bar.update(rows.done)
         if missing and how["executor"] is None and (seconds := simulator.prepare()) > NOTICED:
             bar.update(0, **{"compiled, s": seconds})  # paid once: the code is kept on disk
@@ -262,28 +263,3 @@ def check_count(value: Any, name: str) -> int:
     if value < 1:
         raise ValueError(f"{name}: expected a positive int; got {value}")
     return int(value)
-
-
-@contextlib.contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that the work in hand can be finished; a second one interrupts it.
-
-    Only Python's own reaction to Ctrl-C is replaced, only in the main thread, and only inside.
-    """
-    stop = threading.Event()
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield stop
-        return
-
-    def ask(signum: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        logger.warning("stopping after the blocks in hand; press Ctrl-C again to stop at once")
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

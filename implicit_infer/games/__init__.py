@@ -11,10 +11,12 @@ from implicit_infer.games.base import Game, Optimisers
 from implicit_infer.games.consensus import Consensus
 from implicit_infer.games.duel import Batch, Duel
 from implicit_infer.games.extragradient import Extragradient
-from implicit_infer.games.loop import GameHistory, Play, Training
+from implicit_infer.games.history import GameHistory
+from implicit_infer.games.loop import Play
 from implicit_infer.games.numerics import eigenvalues, jacobian, multipliers
 from implicit_infer.games.optimistic import Optimistic
 from implicit_infer.games.simultaneous import Simultaneous
+from implicit_infer.games.training import Training
 from implicit_infer.games.unrolled import Unrolled
 
 GAMES: dict[str, type[Game]] = {

@@ -1,93 +1,39 @@
-"""Plays a game: step sizes, the averaged generator, the history, progress, and a stop where it diverges."""
+"""Plays a game: step sizes, the averaged generator, the history, progress, and a way back where it diverges."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from implicit_infer.games.base import Game, Optimisers
 from implicit_infer.games.duel import Duel
-from implicit_infer.games.game import Game, Optimisers
+from implicit_infer.games.history import GameHistory
+from implicit_infer.games.ranks import Ranks
+from implicit_infer.games.state import (
+    Remembers,
+    State,
+    copied,
+    evaluating,
+    into_memory,
+    into_optimiser,
+    of_memory,
+    of_optimiser,
+)
+from implicit_infer.games.training import Training
 from implicit_infer.progress import track
 
 Watch = Callable[["Play"], dict[str, float]]
 """Called at each mark: may look at the players, and gives the figures that it wants in the history."""
 
-
-@dataclass
-class GameHistory:
-    """What a game looked like on the way, at its marks.
-
-    Attributes:
-        steps: Generator steps made at each mark.
-        critic: Mean critic loss since the mark before, without penalty.
-        generator: Mean generator loss since the mark before.
-        figures: Whatever else was watched, by name, one value for each mark.
-        finite: Whether all losses were finite; a game that diverges stops.
-    """
-
-    steps: list[int] = field(default_factory=list)
-    critic: list[float] = field(default_factory=list)
-    generator: list[float] = field(default_factory=list)
-    figures: dict[str, list[float]] = field(default_factory=dict)
-    finite: bool = True
-
-
-@dataclass(frozen=True)
-class Training:
-    r"""How long a game is played and with which steps, whichever the game.
-
-    Both players use Adam. The generator that is kept is the exponential moving average of its weights (Yazıcı et al.,
-    2019): the iterates of a game circle around the equilibrium that their average approaches.
-
-    References:
-        | The unusual effectiveness of averaging in GAN training (Yazıcı et al., 2019)
-        | https://arxiv.org/abs/1806.04498
-
-    Args:
-        steps: Generator steps.
-        learning_rate: Adam's step size of the generator.
-        critic_learning_rate: The same of the critic; two time scales (TTUR, Heusel et al., 2017) where it differs.
-        betas: Adam's decay rates.
-        schedule: "cosine-tail" lowers the step sizes by a cosine to 0 over the second half; "constant" does not.
-        average: Decay of the moving average of the generator's weights; 0 keeps the last iterate.
-        marks: Points of the history.
-
-    Raises:
-        ValueError: If a number is out of its range.
-    """
-
-    steps: int = 5000
-    learning_rate: float = 5e-4
-    critic_learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.0, 0.99)
-    schedule: Literal["cosine-tail", "constant"] = "cosine-tail"
-    average: float = 0.998
-    marks: int = 100
-
-    def __post_init__(self) -> None:
-        for argument in ("steps", "marks"):
-            if getattr(self, argument) < 1:
-                raise ValueError(f"{argument}: expected a positive int; got {getattr(self, argument)}")
-        for argument in ("learning_rate", "critic_learning_rate"):
-            if not getattr(self, argument) > 0:
-                raise ValueError(f"{argument}: expected a positive number; got {getattr(self, argument)}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average: expected a decay in [0, 1); got {self.average}")
-        if self.schedule not in ("cosine-tail", "constant"):
-            raise ValueError(f"schedule: expected 'cosine-tail' or 'constant'; got {self.schedule!r}")
-
-    def rate(self, step: int) -> float:
-        """The factor on the step sizes at a step from 1 to ``steps``."""
-        share = step / self.steps
-        if self.schedule == "constant" or share < 0.5:
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (2 * share - 1)))
+CRITIC, GENERATOR = 0, 1
+"""Places of the players in what is summed up between marks."""
 
 
 class Play:
@@ -97,10 +43,27 @@ class Play:
         duel: The players and their losses.
         game: How they are stepped.
         training: How long, and with which steps.
+        streams: What the duel draws from, by name: part of the state, so that a game that is put back draws the same.
+        remembers: What else has a state (a comparison that remembers its batches), by name.
+        ranks: The processes that play it together.
     """
 
-    def __init__(self, duel: Duel, game: Game, training: Training) -> None:
+    def __init__(
+        self,
+        duel: Duel,
+        game: Game,
+        training: Training,
+        *,
+        streams: Mapping[str, torch.Generator] | None = None,
+        remembers: Mapping[str, Remembers] | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.duel, self.game, self.training = duel, game, training
+        self.streams, self.remembers = dict(streams or {}), dict(remembers or {})
+        self.ranks = Ranks() if ranks is None else ranks
+        for player in (duel.generator, duel.critic):
+            if player is not None:
+                self.ranks.follow_first([*player.parameters(), *player.buffers()])
         self.averaged: nn.Module = copy.deepcopy(duel.generator).requires_grad_(False)
         critic = duel.critic_parameters()
         self.optimisers = Optimisers(
@@ -109,33 +72,93 @@ class Play:
         )
         self.history = GameHistory()
         self.step = 0
-        self._sums = torch.zeros(2, device=next(duel.generator.parameters()).device)
+        self.device = next(duel.generator.parameters()).device
+        self.sums = torch.zeros(3, 2, device=self.device)  # losses, squared gradients and steps of both players
+        self._meet(self.optimisers.generator, GENERATOR)
+        if self.optimisers.critic is not None:
+            self._meet(self.optimisers.critic, CRITIC)
 
-    def run(self, *, name: str = "game", progress: bool = True, watch: Watch | None = None) -> GameHistory:
-        """Play on from where the game stands to its last step, or until a loss is not finite.
+    def _meet(self, optimiser: torch.optim.Optimizer, player: int) -> None:
+        """Let each step follow the mean gradient of all ranks, and sum up its square on the device."""
+
+        def before(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+            parts = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+            self.ranks.average(parts)
+            self.sums[1, player] += torch.stack(torch._foreach_norm(parts)).square().sum()
+            self.sums[2, player] += 1
+
+        optimiser.register_step_pre_hook(before)
+
+    def run(
+        self,
+        *,
+        name: str = "game",
+        progress: bool = True,
+        watch: Watch | None = None,
+        before: Callable[[float], None] | None = None,
+        keep: Callable[[Play], None] | None = None,
+        stop: threading.Event | None = None,
+        seconds: float | None = None,
+    ) -> GameHistory:
+        """Play on from where the game stands to its last step, or until a loss or a weight is not finite.
+
+        A game that diverges goes back to its last finite mark: players, optimisers and streams are those of that mark,
+        while the history shows what came after it.
 
         Args:
             name: What the progress bar says.
             progress: Whether to show progress.
             watch: Called at each mark, after the losses are in the history.
+            before: Called before each step with the share of the game that it ends.
+            keep: Called at each mark and at the end, to write a checkpoint.
+            stop: Stops the game after the step in hand once it is set. With it, an interruption inside a step goes back
+                to the last mark and ends the game; without it, that is raised.
+            seconds: Stops the game after so much time.
 
         Returns:
             The history.
         """
         training, history = self.training, self.history
+        end = math.inf if seconds is None else time.monotonic() + seconds
         stretch = max(1, training.steps // training.marks)
-        with track(name, total=training.steps, show=progress) as bar:
+        history.stopped = history.stopped if history.stopped == "diverged" else "no"
+        good = self.state()
+        with track(name, total=training.steps, show=progress and self.ranks.rank == 0) as bar:
             bar.update(self.step)
-            while self.step < training.steps and history.finite:
-                self._step()
-                if self.step % stretch == 0 or self.step == training.steps:
-                    figures = self._mark()
-                    if watch is not None:
-                        figures |= watch(self)
-                    for key, value in figures.items():
-                        history.figures.setdefault(key, []).append(value)
-                    bar.update(self.step - bar.done, critic=history.critic[-1], generator=history.generator[-1])
+            try:
+                while self.step < training.steps and history.stopped == "no":
+                    if before is not None:
+                        before((self.step + 1) / training.steps)
+                    self._step()
+                    if self.step % stretch == 0 or self.step == training.steps:
+                        self._mark(watch)
+                        bar.update(self.step - bar.done, **history.latest())
+                        if history.stopped == "diverged":
+                            self.put_back(good)
+                        else:
+                            good = self.state()
+                        if keep is not None and self.step < training.steps:
+                            keep(self)
+                    if history.stopped == "no" and self.step < training.steps:
+                        self._ask(stop, end)
+            except KeyboardInterrupt:
+                if stop is None:
+                    raise
+                self.put_back(good)
+                history.cut(self.step)
+                history.stopped = "interrupted"
+        if self.step == training.steps:
+            history.stopped = "end"
+        if keep is not None:
+            keep(self)
         return history
+
+    def _ask(self, stop: threading.Event | None, end: float) -> None:
+        """Whether somebody wants the game to stop here."""
+        if stop is not None and self.ranks.any(stop.is_set(), self.device):
+            self.history.stopped = "interrupted"
+        elif end < math.inf and self.ranks.any(time.monotonic() > end, self.device):
+            self.history.stopped = "time"
 
     def _step(self) -> None:
         self.step += 1
@@ -144,19 +167,70 @@ class Play:
         if self.optimisers.critic is not None:
             _set_rate(self.optimisers.critic, self.training.critic_learning_rate * rate)
         losses = self.game.step(self.duel, self.optimisers)
-        for total, loss in zip(self._sums, losses, strict=True):  # stays on the device between marks
-            total += loss
+        self.sums[0] += torch.stack(losses)  # stays on the device between marks
         _follow(self.averaged, self.duel.generator, min(self.training.average, self.step / (self.step + 10)))
 
-    def _mark(self) -> dict[str, float]:
+    @torch.no_grad()
+    def _mark(self, watch: Watch | None) -> None:
         history = self.history
-        critic, generator = (self._sums / (self.step - (history.steps[-1] if history.steps else 0))).tolist()
-        self._sums.zero_()
+        self.ranks.average([self.sums])
+        weights = [*self.duel.generator_parameters(), *self.duel.critic_parameters()]
+        sizes = torch.stack(torch._foreach_norm(weights)).sum()
+        critic, generator, critic_square, square, critic_steps, steps, size = torch.cat(
+            [self.sums.flatten(), sizes.to(self.sums.dtype).reshape(1)]
+        ).tolist()
+        made = self.step - (history.steps[-1] if history.steps else 0)
+        self.sums.zero_()
         history.steps.append(self.step)
-        history.critic.append(critic)
-        history.generator.append(generator)
-        history.finite = math.isfinite(critic) and math.isfinite(generator)
-        return {}
+        history.critic.append(critic / made)
+        history.generator.append(generator / made)
+        figures = {"generator_gradient": math.sqrt(square / max(steps, 1))}
+        if self.optimisers.critic is not None:
+            figures["critic_gradient"] = math.sqrt(critic_square / max(critic_steps, 1))
+        history.finite = math.isfinite(critic) and math.isfinite(generator) and math.isfinite(size)
+        if watch is not None:
+            with evaluating(self.duel.generator, self.duel.critic):
+                figures |= watch(self)
+        for key, value in figures.items():
+            history.figures.setdefault(key, []).append(value)
+        if not history.finite:
+            history.stopped = "diverged"
+
+    def state(self) -> State:
+        """A copy of everything that the next step depends on."""
+        parts = {
+            "generator": copied(self.duel.generator.state_dict()),
+            "averaged": copied(self.averaged.state_dict()),
+            "generator_optimiser": of_optimiser(self.optimisers.generator),
+            "memory": of_memory(self.optimisers.memory),
+            "streams": {name: stream.get_state() for name, stream in self.streams.items()},
+            "sums": copied({"sums": self.sums}),
+        }
+        if self.duel.critic is not None:
+            parts["critic"] = copied(self.duel.critic.state_dict())
+        if self.optimisers.critic is not None:
+            parts["critic_optimiser"] = of_optimiser(self.optimisers.critic)
+        for name, one in self.remembers.items():
+            parts[name] = copied(one.state_dict())
+        return State(self.step, self.duel.critic_steps_made, parts)
+
+    def put_back(self, state: State) -> None:
+        """Play on from ``state``: the next steps are those that followed it, bit by bit."""
+        parts = state.parts
+        self.step, self.duel.critic_steps_made = state.step, state.critic_steps_made
+        self.duel.generator.load_state_dict(parts["generator"])
+        self.averaged.load_state_dict(parts["averaged"])
+        into_optimiser(self.optimisers.generator, parts["generator_optimiser"])
+        into_memory(self.optimisers.memory, parts.get("memory", {}), self.device)
+        if self.duel.critic is not None:
+            self.duel.critic.load_state_dict(parts.get("critic", {}))
+        if self.optimisers.critic is not None:
+            into_optimiser(self.optimisers.critic, parts["critic_optimiser"])
+        for name, stream in self.streams.items():
+            stream.set_state(parts["streams"][name].cpu())
+        for name, one in self.remembers.items():
+            one.load_state_dict({key: value.clone() for key, value in parts.get(name, {}).items()})
+        self.sums.copy_(parts["sums"]["sums"])
 
 
 def _adam(parameters: list[Tensor], learning_rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:

@@ -4,48 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from implicit_estimators.comparisons import Comparison
 from implicit_infer.games.duel import Batch, Duel, Player
+from implicit_infer.generators.likelihood import MaximumLikelihood
+from implicit_infer.generators.sight import Sight
 
 
-@dataclass
-class Sight:
-    """What the comparison sees of a sample: standardised, with instance noise, packed.
+@dataclass(frozen=True)
+class Calls:
+    """How players are called: with the condition where there is one, and in which precision.
 
     Attributes:
-        centre: Taken off the samples, with their event shape or ().
-        scale: What they are then divided by.
-        packing: Samples that the critic sees at a time (PacGAN), side by side along the first event axis.
-        noise: Standard deviation of the instance noise now, in standardised units: the loop lowers it.
-        random: Source of the noise.
+        low: Whether matrix products are in bfloat16 (autocast); what comes out is in the samples' precision again, so
+            that losses, standardisation and weights are never low.
     """
 
-    centre: Tensor
-    scale: Tensor
-    packing: int = 1
-    noise: float = 0.0
-    random: torch.Generator | None = None
+    low: bool = False
 
-    def __call__(self, samples: Tensor) -> Tensor:
-        """The samples as the critic gets them, with shape (n / packing, packing * first, ...)."""
-        seen = (samples - self.centre) / self.scale
-        if self.noise:
-            seen = seen + self.noise * torch.randn(
-                seen.shape, generator=self.random, device=seen.device, dtype=seen.dtype
-            )
-        return self.packed(seen)
-
-    def packed(self, rows: Tensor) -> Tensor:
-        """Rows side by side, ``packing`` at a time; what is left over is dropped."""
-        if self.packing == 1:
-            return rows
-        whole = len(rows) // self.packing
-        return rows[: whole * self.packing].reshape(whole, self.packing * rows.shape[1], *rows.shape[2:])
+    def __call__(self, player: Player, samples: Tensor, condition: Tensor | None) -> Tensor:
+        """What a player says."""
+        inputs = (samples,) if condition is None else (samples, condition)
+        if not self.low:
+            return player(*inputs)
+        # one context for each call: a cache of low weights must not outlive the mode that it was made in
+        with torch.autocast(samples.device.type, dtype=torch.bfloat16):
+            out = player(*inputs)
+        return out.to(samples.dtype)
 
 
 def make_duel(
@@ -56,6 +44,7 @@ def make_duel(
     sight: Sight,
     random: torch.Generator,
     penalise_every: int = 1,
+    call: Calls | None = None,
 ) -> Duel:
     """The duel of a generator and a critic under a comparison.
 
@@ -67,47 +56,57 @@ def make_duel(
         sight: What is done to samples before they are compared.
         random: Source of what penalties draw.
         penalise_every: Critic steps between two penalties.
+        call: How players are called; as they are if None.
 
     Returns:
         The duel.
     """
+    call = Calls() if call is None else call
 
     def make(player: Player, batch: Batch) -> Tensor:
-        return player(batch.latent) if batch.condition is None else player(batch.latent, batch.condition)
+        assert batch.latent is not None
+        return call(player, batch.latent, batch.condition)
 
     def see(critic: Player, samples: Tensor, batch: Batch) -> Tensor:
-        return critic(samples) if batch.condition is None else critic(samples, sight.packed(batch.condition))
+        return call(critic, samples, sight.given(batch.condition))
 
     def critic_loss(generator: Player, critic: Player, batch: Batch) -> Tensor:
         fake = sight(make(generator, batch))
         return comparison.critic_objective(see(critic, sight(batch.real), batch), see(critic, fake, batch))
 
     def generator_loss(generator: Player, critic: Player | None, batch: Batch) -> Tensor:
+        if isinstance(comparison, MaximumLikelihood):
+            return comparison.density_objective(generator, batch, random)
         fake, real = sight(make(generator, batch)), sight(batch.real)
         if critic is None:
-            return comparison.generator_objective(_joined(real, batch), _joined(fake, batch))
+            given = sight.given(batch.condition)
+            return comparison.generator_objective(_joined(real, given), _joined(fake, given))
         return comparison.generator_objective(see(critic, real, batch), see(critic, fake, batch))
 
     def penalty(generator: Player, critic: Player, batch: Batch) -> Tensor:
         assert comparison.regulariser is not None
-        fake = sight(make(generator, batch))
-        condition = None if batch.condition is None else sight.packed(batch.condition)
-        return comparison.regulariser.penalty(critic, sight(batch.real), fake, random, condition)
 
-    duel: dict[str, Any] = {"generator": generator, "generator_loss": generator_loss, "draw": draw}
+        def seen(samples: Tensor, condition: Tensor | None = None) -> Tensor:
+            return call(critic, samples, condition)
+
+        fake = sight(make(generator, batch))
+        return comparison.regulariser.penalty(seen, sight(batch.real), fake, random, sight.given(batch.condition))
+
     if not comparison.trained:
-        return Duel(critic=None, critic_loss=None, **duel)
+        return Duel(generator, None, generator_loss, None, draw)
     return Duel(
-        critic=critic,
-        critic_loss=critic_loss,
-        penalty=None if comparison.regulariser is None else penalty,
-        penalise_every=penalise_every,
-        clip=comparison.clip,
-        **duel,
+        generator,
+        critic,
+        generator_loss,
+        critic_loss,
+        draw,
+        None if comparison.regulariser is None else penalty,
+        penalise_every,
+        comparison.clip,
     )
 
 
-def _joined(samples: Tensor, batch: Batch) -> Tensor:
+def _joined(samples: Tensor, given: Tensor | None) -> Tensor:
     """Samples beside what they were made given, as rows: the joint law is what an untrained comparison compares."""
     rows = samples.flatten(1)
-    return rows if batch.condition is None else torch.cat([rows, batch.condition.flatten(1)], 1)
+    return rows if given is None else torch.cat([rows, given.flatten(1)], 1)
