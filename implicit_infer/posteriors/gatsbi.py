@@ -33,7 +33,8 @@ from implicit_estimators.generator_losses import generator_loss
 from implicit_estimators.networks.mlp import MLP
 from implicit_estimators.penalties import PENALTIES
 from implicit_estimators.ratio_losses import ratio_loss
-from implicit_infer.games import Alternating, Duel, Game, Play, Training
+from implicit_infer.games import Duel, Game, Play, Training
+from implicit_infer.games import game as game_of
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
 from implicit_infer.posteriors.method import Method, Question
@@ -86,7 +87,7 @@ class GATSBI(Method):
         penalise_every: Critic steps between two evaluations of the penalty, whose weight is multiplied accordingly
             (the lazy penalties of Karras et al., 2020).
         training: Steps, step sizes and averaging.
-        game: How the two players take turns.
+        game: How the two players are stepped: a name in ``implicit_infer.games.GAMES``, or a game.
     """
 
     latent: int | None = None
@@ -99,7 +100,7 @@ class GATSBI(Method):
     epochs: int = 130
     penalise_every: int = 4
     training: Training = field(default_factory=Training)
-    game: Game = field(default_factory=Alternating)
+    game: str | Game = "alternating"
 
     name = "gatsbi"
 
@@ -108,6 +109,7 @@ class GATSBI(Method):
             raise ValueError(f"epochs: expected a positive int; got {self.epochs}")
         ratio_loss(self.ratio_loss)
         generator_loss(self.generator_loss)
+        game_of(self.game)
         if self.penalty is not None and self.penalty not in PENALTIES:
             raise ValueError(f"penalty: expected one of {', '.join(PENALTIES)} or None; got {self.penalty!r}")
 
@@ -159,7 +161,7 @@ class GATSBI(Method):
             None if penalty is None else critic_penalty,
             self.penalise_every,
         )
-        play = Play(duel, self.game, replace(self.training, steps=min(self.training.steps, passes)))
+        play = Play(duel, game_of(self.game), replace(self.training, steps=min(self.training.steps, passes)))
         history = play.run(name="training gatsbi", progress=question.progress)
         averaged = play.averaged.eval()
         assert isinstance(averaged, ConditionalGenerator)

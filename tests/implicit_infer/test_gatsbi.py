@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from implicit_infer.diagnose import marginal_wasserstein
-from implicit_infer.games import Training
+from implicit_infer.games import GAMES, Extragradient, Training
 from implicit_infer.posteriors import GATSBI, Question
 from implicit_simulators.benchmark import GaussianLinear, TwoMoons
 
@@ -58,7 +58,17 @@ def test_two_moons_stays_inside_the_prior_and_beats_it():
     assert distance.mean() < 0.6  # the prior is 1.28 away
 
 
-@pytest.mark.parametrize("settings", [{"ratio_loss": "brier"}, {"generator_loss": "kl"}, {"penalty": None}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ratio_loss": "brier"},
+        {"generator_loss": "kl"},
+        {"penalty": None},
+        *({"game": name} for name in GAMES),
+        {"game": Extragradient(past=True)},
+    ],
+    ids=str,
+)
 def test_every_piece_can_be_chosen(settings):
     simulator = GaussianLinear(dim=2)
     method = GATSBI(hidden=(16,), training=Training(steps=20), **settings)
@@ -84,7 +94,12 @@ def test_same_seed_same_posterior():
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"ratio_loss": "nope"}, "loss"), ({"generator_loss": "nope"}, "loss"), ({"penalty": "nope"}, "penalty")],
+    [
+        ({"ratio_loss": "nope"}, "loss"),
+        ({"generator_loss": "nope"}, "loss"),
+        ({"penalty": "nope"}, "penalty"),
+        ({"game": "nope"}, "game"),
+    ],
 )
 def test_unknown_pieces_are_refused_at_once(settings, match):
     with pytest.raises(ValueError, match=match):
