@@ -2,6 +2,16 @@
 
 from implicit_infer.diagnose.c2st import C2ST, c2st
 from implicit_infer.diagnose.marginals import marginal_wasserstein
+from implicit_infer.diagnose.modes import ModeCoverage, mode_coverage
 from implicit_infer.diagnose.predictive import PredictiveCheck, posterior_predictive, predictive_check
 
-__all__ = ["C2ST", "PredictiveCheck", "c2st", "marginal_wasserstein", "posterior_predictive", "predictive_check"]
+__all__ = [
+    "C2ST",
+    "ModeCoverage",
+    "PredictiveCheck",
+    "c2st",
+    "marginal_wasserstein",
+    "mode_coverage",
+    "posterior_predictive",
+    "predictive_check",
+]
