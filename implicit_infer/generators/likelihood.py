@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from implicit_estimators.comparisons import Comparison
 from implicit_estimators.seeds import Seed, generator
-from implicit_infer.games.duel import Batch
+from implicit_infer.games.duel import Batch, Duel
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,27 @@ class MaximumLikelihood(Comparison):
         if batch.condition is None:
             return -generator.log_prob(real).mean()
         return -generator.log_prob(real, batch.condition).mean()
+
+
+def likelihood_duel(
+    generator: nn.Module, comparison: MaximumLikelihood, draw: Callable[[], Batch], random: torch.Generator
+) -> Duel:
+    """The duel in which nobody answers: the generator descends the likelihood, and there is no critic.
+
+    Args:
+        generator: A network with ``log_prob``.
+        comparison: The likelihood.
+        draw: Fresh batches.
+        random: Source of the dequantisation.
+
+    Returns:
+        The duel, for the loop that plays all others.
+    """
+
+    def loss(player: Any, _: Any, batch: Batch) -> Tensor:
+        return comparison.density_objective(player, batch, random)
+
+    return Duel(generator=generator, critic=None, generator_loss=loss, critic_loss=None, draw=draw)
 
 
 def dequantised(data: Tensor, bin_width: float = 1.0, seed: Seed = None) -> Tensor:
