@@ -11,7 +11,9 @@ from implicit_infer.games.base import Game, Optimisers
 from implicit_infer.games.consensus import Consensus
 from implicit_infer.games.duel import Batch, Duel
 from implicit_infer.games.extragradient import Extragradient
+from implicit_infer.games.historical import HistoricalAveraging
 from implicit_infer.games.history import GameHistory
+from implicit_infer.games.instance_noise import AnnealedNoise
 from implicit_infer.games.loop import Play
 from implicit_infer.games.numerics import eigenvalues, jacobian, multipliers
 from implicit_infer.games.optimistic import Optimistic
@@ -65,12 +67,14 @@ def game(name: str | Game | type[Game], **settings: Any) -> Game:
 __all__ = [
     "GAMES",
     "Alternating",
+    "AnnealedNoise",
     "Batch",
     "Consensus",
     "Duel",
     "Extragradient",
     "Game",
     "GameHistory",
+    "HistoricalAveraging",
     "Optimisers",
     "Optimistic",
     "Play",

@@ -16,6 +16,7 @@ from implicit_estimators.penalties import (
     Sum,
     WassersteinPenalty,
     ZeroCentred,
+    check_rows,
     penalty,
     slopes,
 )
@@ -227,6 +228,16 @@ def test_critics_that_mix_rows_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="critic: expected one that treats rows independently; its BatchNorm1d mixes"):
         penalty(name).penalty(critic, real, fake, seed=0)
     assert torch.isfinite(penalty(name).penalty(critic.eval(), real, fake, seed=0))
+
+
+def test_what_holds_a_critic_is_looked_into() -> None:
+    class Holds:
+        def __init__(self, module: nn.Module) -> None:
+            self.module = module
+
+    check_rows(Holds(nn.Linear(3, 1)))
+    with pytest.raises(ValueError, match="its BatchNorm1d mixes"):
+        check_rows(Holds(nn.BatchNorm1d(3)))
 
 
 def test_names_are_the_classes_own() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from implicit_estimators.penalties.base import Critic, Penalty, slopes
+from implicit_estimators.penalties.base import Critic, Penalty, check_rows, slopes
 from implicit_estimators.penalties.combined import Sum
 from implicit_estimators.penalties.dragan import Dragan
 from implicit_estimators.penalties.wasserstein import WassersteinPenalty
@@ -49,6 +49,7 @@ __all__ = [
     "Sum",
     "WassersteinPenalty",
     "ZeroCentred",
+    "check_rows",
     "penalty",
     "slopes",
 ]

@@ -41,7 +41,7 @@ def slopes(critic: Critic, samples: Tensor, condition: Tensor | None = None) -> 
     Raises:
         ValueError: If the critic does not return one number for each sample, or mixes rows.
     """
-    _check_rows(critic)
+    check_rows(critic)
     with torch.enable_grad():
         samples = samples.detach().requires_grad_()
         values = critic(samples) if condition is None else critic(samples, condition.detach())
@@ -101,8 +101,19 @@ class Penalty:
         raise NotImplementedError(f"{type(self).__name__} must write charge(slope)")
 
 
-def _check_rows(critic: Critic) -> None:
-    for module in critic.modules() if isinstance(critic, nn.Module) else ():
+def check_rows(critic: Critic) -> None:
+    """Refuse a critic whose output at a sample depends on the others of the batch.
+
+    A function that calls a module cannot be looked into: who penalises one asks this of the module.
+
+    Args:
+        critic: A module, or what holds one as ``module``; of other callables nothing is known.
+
+    Raises:
+        ValueError: If a part of it mixes rows: batch normalisation in training mode, or what says ``mixes_rows``.
+    """
+    inner = getattr(critic, "module", critic)
+    for module in inner.modules() if isinstance(inner, nn.Module) else ():
         if getattr(module, "mixes_rows", False) or (isinstance(module, _BatchNorm) and module.training):
             raise ValueError(
                 f"critic: expected one that treats rows independently; its {type(module).__name__} mixes those of a "
