@@ -47,7 +47,7 @@ class Line:
         return self.integrate(lambda x: self.q.log_prob(x).exp() * function(x))
 
     def divergence(self, name: str) -> float:
-        """In closed form (infinite where it is), except Jensen-Shannon (quadrature of its definition by the two KLs to the mixture)."""
+        """In closed form, which may be infinite; Jensen-Shannon by quadrature of its two KLs to the mixture."""
         m, s = self.mean, self.sd
         if name == "kl":
             return math.log(s) + (1 + m**2) / (2 * s**2) - 0.5

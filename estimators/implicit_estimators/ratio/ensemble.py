@@ -94,7 +94,7 @@ class EnsembleRatio(RatioEstimator):
         if networks < 2:
             raise ValueError(f"networks: expected at least 2; got {networks}")
         chosen = ratio_loss(loss)
-        chosen.log_ratio(torch.zeros(1))  # refuses losses that do not determine the ratio
+        chosen.check_tells_ratio()
         if type(chosen).loss is not RatioLoss.loss:
             raise ValueError(f"loss: expected a mean over the samples of p and of q; {loss!r} is none")
         MLP(1, 1, hidden, activation=activation, device="meta")  # refuses widths and activations

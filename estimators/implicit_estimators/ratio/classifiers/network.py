@@ -63,7 +63,7 @@ class NetworkRatio(RatioEstimator):
 
     def __post_init__(self) -> None:
         self.hidden = tuple(self.hidden)
-        self.ratio_loss(0.5).log_ratio(torch.zeros(1))  # refuses losses that do not determine the ratio
+        self.ratio_loss(0.5).check_tells_ratio()
         MLP(1, 1, self.hidden, activation=self.activation, device="meta")  # refuses widths and activations
         if self.standardise not in STANDARDISERS:
             raise ValueError(f"standardise: expected one of {', '.join(STANDARDISERS)}; got {self.standardise!r}")
