@@ -67,7 +67,7 @@ def test_a_pack_is_one_draw_of_the_product_law() -> None:
 
 
 @pytest.mark.parametrize("packing", [1, 2, 3])
-def test_losses_are_those_of_packs(packing: int) -> None:
+def test_losses_are_those_of_packs(packing):
     """The minimax paper's: the discriminator's log-loss of packs of data and of model, each pack of one side alone."""
     batch = Batch(normal(12, 2), normal(12, 2, seed=1))
     critic = make_critic((2,), 0, Adversarial(), packing=packing, hidden=(8,), seed=0)
