@@ -254,3 +254,26 @@ def test_bad_arguments_are_named() -> None:
         R1().penalty(quadratic, real, fake, condition=torch.zeros(2, 1))
     with pytest.raises(ValueError, match="critic: expected one value for each of 64 samples"):
         R1().penalty(lambda x: x, real, fake)
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_zero_centred_penalties_are_quadratic_where_the_critic_is_flat(weight):
+    """At psi = 0 the critic psi x is flat: value and first derivative are 0, and the second is the weight."""
+    psi = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    real = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    value = R1(weight).penalty(lambda x: psi * x[:, 0], real, real)
+    (first,) = torch.autograd.grad(value, psi, create_graph=True)
+    (second,) = torch.autograd.grad(first, psi)
+    assert (value.item(), first.item(), second.item()) == (0.0, 0.0, weight)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_second_derivatives_are_finite_where_the_critic_is_flat(name):
+    """A rectified critic is flat at half of the samples: its penalty can still be differentiated twice."""
+    slope = torch.ones((), dtype=torch.float64, requires_grad=True)
+    random = torch.Generator().manual_seed(0)
+    real, fake = torch.randn(2, 20, 2, generator=random, dtype=torch.float64)
+    value = PENALTIES[name]().penalty(lambda x: (slope * x[:, 0]).relu(), real, fake, random)
+    (first,) = torch.autograd.grad(value, slope, create_graph=True)
+    (second,) = torch.autograd.grad(first, slope)
+    assert torch.isfinite(second)

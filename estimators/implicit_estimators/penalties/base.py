@@ -41,6 +41,11 @@ def slopes(critic: Critic, samples: Tensor, condition: Tensor | None = None) -> 
     Raises:
         ValueError: If the critic does not return one number for each sample, or mixes rows.
     """
+    return lengths(sample_gradients(critic, samples, condition))
+
+
+def sample_gradients(critic: Critic, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+    """The critic's gradient in each sample, as rows of shape (n, size of an event); see :func:`slopes`."""
     check_rows(critic)
     with torch.enable_grad():
         samples = samples.detach().requires_grad_()
@@ -50,10 +55,19 @@ def slopes(critic: Critic, samples: Tensor, condition: Tensor | None = None) -> 
                 f"critic: expected one value for each of {len(samples)} samples; got {tuple(values.shape)}"
             )
         if not values.requires_grad:  # a constant function of the samples
-            return samples.flatten(1).sum(1) * 0
+            return samples.flatten(1) * 0
         (gradient,) = torch.autograd.grad(values.sum(), samples, create_graph=True, materialize_grads=True)
-        # vector_norm and not a square root of a sum: its derivative at a gradient of 0 is 0, not NaN
-        return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        return gradient.flatten(1)
+
+
+def lengths(rows: Tensor) -> Tensor:
+    """Norms of rows; where a row is 0, all derivatives are 0, too.
+
+    Those of ``vector_norm`` are 0 and then NaN, which a game that differentiates a penalty's gradient would meet
+    wherever a critic of rectified units is flat.
+    """
+    flat = (rows == 0).all(1)
+    return torch.where(flat, 0.0, torch.linalg.vector_norm(torch.where(flat[:, None], 1.0, rows), dim=1))
 
 
 @dataclass(frozen=True)
@@ -90,11 +104,15 @@ class Penalty:
         if condition is not None and len(condition) != len(real):
             raise ValueError(f"condition: expected {len(real)} rows; got {len(condition)}")
         at = self.points(real.detach(), fake.detach(), seed)
-        return self.charge(slopes(critic, at, condition)).mean()
+        return self.charge_gradient(sample_gradients(critic, at, condition)).mean()
 
     def points(self, real: Tensor, fake: Tensor, seed: Seed) -> Tensor:
         """Where the slope is charged, with the shape of ``real``."""
         raise NotImplementedError(f"{type(self).__name__} must write points(real, fake, seed)")
+
+    def charge_gradient(self, gradient: Tensor) -> Tensor:
+        """What each row of gradients with shape (n, size of an event) costs, with shape (n,)."""
+        return self.charge(lengths(gradient))
 
     def charge(self, slope: Tensor) -> Tensor:
         """What each slope costs, elementwise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from implicit_estimators.penalties.base import Penalty, between
@@ -33,6 +34,11 @@ class R1(Penalty):
     def charge(self, slope: Tensor) -> Tensor:
         """Half of the squared slope."""
         return 0.5 * self.weight * slope.square()
+
+    def charge_gradient(self, gradient: Tensor) -> Tensor:
+        """The same of gradients; a square is smooth at 0, where the length that it is the square of is not."""
+        flat = (gradient == 0).all(1)
+        return torch.where(flat, 0.5 * self.weight * gradient.square().sum(1), super().charge_gradient(gradient))
 
 
 @dataclass(frozen=True)
