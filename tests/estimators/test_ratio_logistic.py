@@ -158,7 +158,7 @@ TRICKY = {
 
 @pytest.mark.parametrize("standardise", ["moments", "robust"])
 @pytest.mark.parametrize("kind", TRICKY)
-@pytest.mark.parametrize("n", [2, 3, 200])
+@pytest.mark.parametrize("n", [3, 200])
 def test_finite_samples_never_give_nan(kind: str, n: int, standardise: str) -> None:
     p, q = TRICKY[kind](n)
     ratio = LogisticRatio(hidden=(16,), epochs=10, standardise=standardise).fit(p, q, seed=0)
@@ -264,7 +264,8 @@ def test_bad_samples_are_named(plane) -> None:
 
 def test_bad_settings_are_named(tmp_path) -> None:
     for settings, message in [
-        ({"loss": "hinge"}, "loss: expected one of log, brier"),
+        ({"loss": "hinges"}, "loss: expected one of log, brier"),
+        ({"loss": "hinge"}, "critic of .hinge. does not tell the ratio"),
         ({"loss": "tv"}, "tells where p > q, not the ratio"),
         ({"standardise": "z"}, "standardise: expected one of moments, robust, ranks; got 'z'"),
         ({"activation": "swish"}, "activation: expected one of"),

@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-from implicit_infer.catalogue import Catalogue, comparisons, find, methods, ratio_methods, resolve_method, simulators
+from implicit_infer.catalogue import (
+    DENSITIES,
+    Catalogue,
+    comparisons,
+    find,
+    games,
+    generators,
+    methods,
+    ratio_methods,
+    resolve_method,
+    simulators,
+)
 from implicit_infer.posteriors.method import Method
 
 
@@ -39,8 +50,16 @@ def test_both_lists_of_comparisons_are_one() -> None:
     """One is read without importing torch, the other by whoever has no need of the catalogue."""
     from implicit_estimators.comparisons import COMPARISONS
 
-    assert list(comparisons()) == list(COMPARISONS)
+    assert list(comparisons()) == [*COMPARISONS, *DENSITIES]
     assert all(comparisons()[name] is kind for name, kind in COMPARISONS.items())
+
+
+def test_lists_of_games_and_generators_are_those_that_learn_uses() -> None:
+    from implicit_infer.games import GAMES
+    from implicit_infer.generators.networks import GENERATORS
+
+    assert dict(games().items()) == GAMES
+    assert dict(generators().items()) == GENERATORS
 
 
 @pytest.mark.parametrize("name", list(ratio_methods()))
