@@ -3,8 +3,9 @@ r"""Maximum mean discrepancy: how far apart the mean kernel features of two samp
 .. math:: \mathrm{MMD}^2(p, q) = \mathbb{E}[k(x, x')] + \mathbb{E}[k(y, y')] - 2 \, \mathbb{E}[k(x, y)],
     \quad x, x' \sim p, \; y, y' \sim q
 
-It is 0 only if p = q. With Gaussian kernels it sees differences of the size of a bandwidth, hence several of them,
-placed by the median distance between samples; in many dimensions all distances are alike, and it sees little.
+With a characteristic kernel it is 0 only if p = q. With Gaussian kernels it sees differences of the size of a
+bandwidth, hence several of them, placed by the median distance between samples; in many dimensions all distances are
+alike, and it sees little.
 
 References:
     | A Kernel Two-Sample Test (Gretton et al., 2012)
@@ -23,24 +24,25 @@ import torch
 from torch import Tensor
 
 from implicit_estimators.inputs import as_pair, as_samples
-from implicit_estimators.kernels import LADDER, gaussian_kernel, ladder, median_distance, pair_sum, squared_distances
+from implicit_estimators.kernels import LADDER, Gaussian, Kernel, ladder, median_distance, pair_sum
 from implicit_estimators.seeds import Seed
 
 
 @dataclass(frozen=True)
 class MMD:
-    r"""Squared maximum mean discrepancy with Gaussian kernels.
+    r"""Squared maximum mean discrepancy.
 
     Args:
-        bandwidths: Bandwidths :math:`\ell` of the kernels, averaged; None places five by the median distance of the
-            samples at hand. Fix them (:meth:`placed`) where values at different samples shall be compared, or
+        bandwidths: Bandwidths :math:`\ell` of Gaussian kernels, averaged; None places five by the median distance of
+            the samples at hand. Fix them (:meth:`placed`) where values at different samples shall be compared, or
             descended.
         unbiased: Leave out each sample's pair with itself (the U-statistic): 0 on average where p = q, and so
             negative half of the time. False keeps them (the V-statistic): not negative, and of order 1/n where p = q.
-        block: Rows and columns of the kernel matrix held at a time.
+        block: Rows and columns of the kernel matrix held at a time, where the sums are torch's.
+        kernel: Another kernel in place of Gaussians.
 
     Raises:
-        ValueError: If a bandwidth or the block is not positive.
+        ValueError: If a bandwidth or the block is not positive, or both bandwidths and a kernel are given.
 
     Example:
         >>> x, y = torch.zeros(4, 1), torch.ones(4, 1)
@@ -51,12 +53,15 @@ class MMD:
     bandwidths: Sequence[float] | None = None
     unbiased: bool = True
     block: int = 512
+    kernel: Kernel | None = None
 
     name: ClassVar[str] = "mmd"
 
     def __post_init__(self) -> None:
-        if self.bandwidths is not None and not (len(self.bandwidths) and min(self.bandwidths) > 0):
-            raise ValueError(f"bandwidths: expected positive numbers; got {self.bandwidths}")
+        if self.bandwidths is not None:
+            Gaussian(tuple(self.bandwidths))
+            if self.kernel is not None:
+                raise ValueError(f"bandwidths, kernel: expected one of them; got {self.bandwidths} and {self.kernel}")
         if self.block < 1:
             raise ValueError(f"block: expected a positive int; got {self.block}")
 
@@ -83,6 +88,15 @@ class MMD:
         """
         return cls(ladder(median_distance(*as_pair(x, y, ("x", "y")), seed), factors), unbiased, block)
 
+    @property
+    def fixed(self) -> Kernel | None:
+        """The kernel, or None if it follows the samples."""
+        return Gaussian(tuple(self.bandwidths)) if self.bandwidths is not None else self.kernel
+
+    def kernel_for(self, x: Tensor, y: Tensor) -> Kernel:
+        """The kernel, placed by these samples (n, d) and (m, d) unless it is fixed."""
+        return self.fixed or Gaussian(ladder(median_distance(x, y, seed=0)))
+
     def squared(self, x: Any, y: Any) -> Tensor:
         """The squared discrepancy of two sample sets.
 
@@ -91,7 +105,7 @@ class MMD:
             y: Samples with shape (m, d) or (m,).
 
         Returns:
-            A scalar with the dtype of ``x``, once differentiable in both.
+            A scalar with the dtype of ``x``, differentiable in both.
 
         Raises:
             TypeError: If samples are not numeric.
@@ -100,11 +114,14 @@ class MMD:
         x, y = as_pair(x, y, ("x", "y"), rows=2 if self.unbiased else 1)
         y = y.to(x)
         n, m = len(x), len(y)
-        bandwidths = self.bandwidths or ladder(median_distance(x, y, seed=0))
-        within_x, within_y, between = (
-            pair_sum(first, second, bandwidths, self.block) for first, second in ((x, None), (y, None), (x, y))
-        )
-        return (self._mean(within_x, n) + self._mean(within_y, m) - 2 * between / (n * m)).to(x.dtype)
+        kernel = self.kernel_for(x, y)
+        between = pair_sum(x, y, kernel, self.block) / (n * m)
+        return (self._within(x, kernel) + self._within(y, kernel) - 2 * between).to(x.dtype)
+
+    def _within(self, x: Tensor, kernel: Kernel) -> Tensor:
+        """The mean over pairs of one set."""
+        n, apart = len(x), pair_sum(x, None, kernel, self.block)
+        return apart / (n * (n - 1)) if self.unbiased else (apart + kernel.paired(x, x).double().sum()) / n**2
 
     def batched(self, xs: Tensor, y: Any) -> Tensor:
         r"""The squared discrepancy of many sample sets from one, as ABC needs it: no gradient.
@@ -123,24 +140,18 @@ class MMD:
         y = as_samples(y, "y", rows=2 if self.unbiased else 1)
         if xs.ndim != 3 or xs.shape[2] != y.shape[1] or xs.shape[1] < (2 if self.unbiased else 1):
             raise ValueError(f"xs: expected shape (B, n, {y.shape[1]}); got {tuple(xs.shape)}")
-        if self.bandwidths is None:
+        kernel = self.fixed
+        if kernel is None:
             raise ValueError("bandwidths: sets are compared with each other; fix the bandwidths, as MMD.placed does")
         n, m = xs.shape[1], len(y)
         sets = max(1, 4 * self.block**2 // (n * max(n, m)))
         with torch.no_grad():
             y = y.to(xs)
-            within_y = self._mean(pair_sum(y, None, self.bandwidths, self.block), m)
-            parts = []
+            within_y, parts = self._within(y, kernel), []
             for some in xs.split(sets):
-                own = squared_distances(some, some)
-                own.diagonal(dim1=-2, dim2=-1).zero_()
-                within_x = gaussian_kernel(own, self.bandwidths).sum((-2, -1), dtype=torch.float64)
-                between = gaussian_kernel(squared_distances(some, y), self.bandwidths).sum(
-                    (-2, -1), dtype=torch.float64
-                )
-                parts.append(self._mean(within_x, n) + within_y - 2 * between / (n * m))
+                own = kernel.matrix(some, some)
+                own.diagonal(dim1=-2, dim2=-1).copy_(kernel.paired(some, some) * (not self.unbiased))
+                within_x = own.sum((-2, -1), dtype=torch.float64) / (n * (n - 1) if self.unbiased else n**2)
+                between = kernel.matrix(some, y).sum((-2, -1), dtype=torch.float64)
+                parts.append(within_x + within_y - 2 * between / (n * m))
             return torch.cat(parts).to(xs.dtype)
-
-    def _mean(self, total: Tensor, n: int) -> Tensor:
-        """Mean over pairs of n samples from the sum over all, each sample's own pair counting 1 in it."""
-        return (total - n) / (n * (n - 1)) if self.unbiased else total / n**2
