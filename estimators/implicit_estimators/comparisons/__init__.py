@@ -9,25 +9,51 @@ from implicit_estimators.comparisons.adversarial import Adversarial
 from implicit_estimators.comparisons.base import Comparison
 from implicit_estimators.comparisons.f_gans import (
     KLGAN,
+    AlphaGAN,
     HellingerGAN,
     JeffreysGAN,
     JensenShannonGAN,
+    NeymanGAN,
     PearsonGAN,
     ReverseKLGAN,
+    TotalVariationGAN,
 )
-from implicit_estimators.comparisons.gans import GAN, BrierGAN, MinimaxGAN
+from implicit_estimators.comparisons.gans import DRAGAN, GAN, MLGAN, R1GAN, MinimaxGAN
+from implicit_estimators.comparisons.ratios import KLIEPGAN, LSIFGAN, DonskerVaradhanGAN
+from implicit_estimators.comparisons.relativistic import R3GAN, RelativisticAverageGAN, RelativisticGAN
+from implicit_estimators.comparisons.scores import LSGAN, BrierGAN, ExponentialGAN, HingeGAN
+from implicit_estimators.comparisons.wasserstein import FisherGAN, WassersteinGAN, WassersteinGP, WassersteinSN
 from implicit_estimators.names import unknown
 
 COMPARISONS: dict[str, type[Comparison]] = {
     "gan": GAN,
+    "gan-r1": R1GAN,
     "minimax": MinimaxGAN,
+    "ml-gan": MLGAN,
+    "dragan": DRAGAN,
     "brier": BrierGAN,
+    "lsgan": LSGAN,
+    "hinge": HingeGAN,
+    "exponential": ExponentialGAN,
     "kl": KLGAN,
     "reverse-kl": ReverseKLGAN,
     "js": JensenShannonGAN,
     "pearson": PearsonGAN,
+    "neyman": NeymanGAN,
     "hellinger": HellingerGAN,
     "jeffreys": JeffreysGAN,
+    "tv": TotalVariationGAN,
+    "alpha": AlphaGAN,
+    "lsif": LSIFGAN,
+    "kliep": KLIEPGAN,
+    "donsker-varadhan": DonskerVaradhanGAN,
+    "wgan-clip": WassersteinGAN,
+    "wgan-gp": WassersteinGP,
+    "wgan-sn": WassersteinSN,
+    "fisher": FisherGAN,
+    "relativistic": RelativisticGAN,
+    "relativistic-average": RelativisticAverageGAN,
+    "r3gan": R3GAN,
 }
 """Every comparison there is, by name."""
 
@@ -66,16 +92,35 @@ def comparison(name: str | Comparison | type[Comparison], **settings: Any) -> Co
 
 __all__ = [
     "COMPARISONS",
+    "DRAGAN",
     "GAN",
     "KLGAN",
+    "KLIEPGAN",
+    "LSGAN",
+    "LSIFGAN",
+    "MLGAN",
+    "R1GAN",
+    "R3GAN",
     "Adversarial",
+    "AlphaGAN",
     "BrierGAN",
     "Comparison",
+    "DonskerVaradhanGAN",
+    "ExponentialGAN",
+    "FisherGAN",
     "HellingerGAN",
+    "HingeGAN",
     "JeffreysGAN",
     "JensenShannonGAN",
     "MinimaxGAN",
+    "NeymanGAN",
     "PearsonGAN",
+    "RelativisticAverageGAN",
+    "RelativisticGAN",
     "ReverseKLGAN",
+    "TotalVariationGAN",
+    "WassersteinGAN",
+    "WassersteinGP",
+    "WassersteinSN",
     "comparison",
 ]

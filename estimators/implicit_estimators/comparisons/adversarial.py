@@ -75,6 +75,11 @@ class Adversarial(Comparison):
         assert not isinstance(self.penalty, str)
         return self.penalty
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether the generator loss compares draws with data, as the relativistic ones do."""
+        return self.moves.needs_data
+
     def critic_objective(self, at_data: Tensor, at_model: Tensor) -> Tensor:
         """The ratio loss."""
         return self.learns.loss(at_data, at_model)

@@ -57,6 +57,11 @@ class Comparison:
         """Whether the critic is to be built with spectrally normalised layers."""
         return False
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether ``generator_objective`` looks at ``at_data``; if not, anything of its shape may stand in for it."""
+        return True
+
     def critic_objective(self, at_data: Tensor, at_model: Tensor) -> Tensor:
         """The scalar that the critic minimises, without penalty.
 

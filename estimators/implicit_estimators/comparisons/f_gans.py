@@ -13,9 +13,10 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from implicit_estimators.comparisons.adversarial import Adversarial
+from implicit_estimators.divergences import Alpha
 from implicit_estimators.generator_losses import GeneratorLoss
 from implicit_estimators.ratio_losses import RatioLoss
 
@@ -70,6 +71,19 @@ class PearsonGAN(Adversarial):
 
 
 @dataclass(frozen=True)
+class NeymanGAN(Adversarial):
+    r"""The f-GAN of Neyman's chi-squared :math:`\int (p - q)^2 / p`: no draw where there are no data.
+
+    The generator's slope is -2/r: draws far from the data are pulled hardest, and may be pulled too hard.
+    """
+
+    ratio_loss: str | RatioLoss = "neyman"
+    generator_loss: str | GeneratorLoss = "neyman"
+
+    name = "neyman"
+
+
+@dataclass(frozen=True)
 class HellingerGAN(Adversarial):
     r"""The f-GAN of the squared Hellinger distance, halfway between KL and reverse KL.
 
@@ -90,3 +104,47 @@ class JeffreysGAN(Adversarial):
     generator_loss: str | GeneratorLoss = "jeffreys"
 
     name = "jeffreys"
+
+
+@dataclass(frozen=True)
+class TotalVariationGAN(Adversarial):
+    r"""The f-GAN of total variation: a critic between -1/2 and 1/2.
+
+    .. math:: L_C = \mathbb{E}_q[T] - \mathbb{E}_p[T], \quad L_G = -\mathbb{E}_q[T], \quad
+        T = \tfrac12 \tanh(v / 2)
+
+    As the critic comes near its optimum, a step, the slope that the generator follows vanishes.
+    """
+
+    ratio_loss: str | RatioLoss = "tv"
+    generator_loss: str | GeneratorLoss = "tv"
+
+    name = "tv"
+
+
+@dataclass(frozen=True)
+class AlphaGAN(Adversarial):
+    r"""The f-GAN of an alpha divergence, between reverse KL and KL.
+
+    The generator's slope is :math:`-r^\alpha`.
+
+    Args:
+        alpha: Inside (0, 1), in both losses where they are alpha's; None leaves what they have, by default 1/4.
+
+    Raises:
+        ValueError: If ``alpha`` is out of range.
+    """
+
+    ratio_loss: str | RatioLoss = "alpha"
+    generator_loss: str | GeneratorLoss = "alpha"
+    alpha: float | None = None
+
+    name = "alpha"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha is not None:
+            for argument in ("ratio_loss", "generator_loss"):
+                loss = getattr(self, argument)
+                if isinstance(getattr(loss, "divergence", None), Alpha):
+                    object.__setattr__(self, argument, replace(loss, divergence=Alpha(self.alpha)))

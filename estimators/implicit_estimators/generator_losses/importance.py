@@ -18,9 +18,9 @@ class MaximumLikelihood(GeneratorLoss):
 
     Goodfellow's conversion of a GAN to maximum likelihood, :math:`L = -\mathbb{E}_q[e^s]` with the ratio a fixed
     function of x, has the slope :math:`-e^s / n`, which is that of "kl" to the letter. Here the weights are divided by
-    their sum, as :math:`\mathbb{E}_q[r] = 1` allows: the same gradient as the batch grows, but one that stays finite for
-    any s, and that does not change when the log-ratio is off by a constant, as those of Donsker and Varadhan, KLIEP and
-    relativistic critics are. It is also the model's gradient of Donsker and Varadhan's bound, :math:`-\log
+    their sum, as :math:`\mathbb{E}_q[r] = 1` allows: the same gradient as the batch grows, but one that stays finite
+    for any s, and that does not change when the log-ratio is off by a constant, as those of Donsker and Varadhan, KLIEP
+    and relativistic critics are. It is also the model's gradient of Donsker and Varadhan's bound, :math:`-\log
     \mathbb{E}_q[e^s]`. Where few draws are near data, those few carry all of it.
 
     The value is the estimate of :math:`KL(p \| q)` by those weights, :math:`\sum_i w_i \log(n w_i)`.
