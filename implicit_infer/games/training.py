@@ -31,9 +31,9 @@ class Training:
         ValueError: If a number is out of its range.
     """
 
-    steps: int = 5000
-    learning_rate: float = 5e-4
-    critic_learning_rate: float = 1e-3
+    steps: int = 8000
+    learning_rate: float = 1e-3
+    critic_learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.0, 0.99)
     schedule: Literal["cosine-tail", "constant"] = "cosine-tail"
     average: float = 0.998

@@ -99,7 +99,7 @@ class GATSBI(Method):
     penalty_weight: float | None = 1.0
     epochs: int = 130
     penalise_every: int = 4
-    training: Training = field(default_factory=Training)
+    training: Training = field(default_factory=lambda: Training(5000, 5e-4, 1e-3))
     game: str | Game = "alternating"
 
     name = "gatsbi"

@@ -12,7 +12,7 @@ from implicit_simulators.benchmark import GaussianLinear, TwoMoons
 @pytest.fixture(scope="module")
 def trained():
     simulator = GaussianLinear(dim=2)
-    method = GATSBI(hidden=(64, 64), training=Training(steps=2500))
+    method = GATSBI(hidden=(64, 64), training=Training(2500, 5e-4, 1e-3))
     return simulator, method.infer(Question(simulator, torch.zeros(2), 5000, seed=0, progress=False))
 
 
@@ -50,7 +50,7 @@ def test_it_has_no_density(trained):
 
 def test_two_moons_stays_inside_the_prior_and_beats_it():
     simulator = TwoMoons()
-    method = GATSBI(hidden=(64, 64), training=Training(steps=1500))
+    method = GATSBI(hidden=(64, 64), training=Training(1500, 5e-4, 1e-3))
     posterior = method.infer(Question(simulator, torch.zeros(2), 4000, seed=0, progress=False))
     draws = posterior.sample((1000,), seed=1)
     assert simulator.prior.support.check(draws).all()
@@ -79,7 +79,7 @@ def test_every_piece_can_be_chosen(settings):
 
 def test_few_simulations_end_the_game_early():
     """200 simulations, 130 passes, batches of 256: 102 steps, however many the game would have."""
-    method = GATSBI(hidden=(16,), training=Training(steps=5000))
+    method = GATSBI(hidden=(16,), training=Training(5000, 5e-4, 1e-3))
     posterior = method.infer(Question(GaussianLinear(dim=2), torch.zeros(2), 200, seed=0, progress=False))
     assert posterior.figures["generator_steps"] == 102
 

@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from implicit_estimators.comparisons.adversarial import Adversarial
 from implicit_estimators.generator_losses import GeneratorLoss
@@ -42,7 +42,7 @@ class R1GAN(Adversarial):
         | https://arxiv.org/abs/1801.04406
     """
 
-    penalty: str | Penalty | None = R1(0.1)
+    penalty: str | Penalty | None = field(default_factory=lambda: R1(0.1))
 
     name = "gan-r1"
 

@@ -66,10 +66,10 @@ def make_critic(
         "dtype": dtype,
     }
     if len(shape) == 1:
-        # silu's slope reaches 1.10, which would spoil the bound that spectral normalisation is there for
-        activation = "leaky_relu" if comparison.spectral_norm else "silu"
+        # kinks tell narrow modes apart where smooth activations blur them, and a slope of at most 1 keeps the bound
+        # that spectral normalisation is there for (silu's reaches 1.10)
         return ConditionalCritic(
-            packing * shape[0], packing * condition_width, hidden, activation=activation, device=device, **settings
+            packing * shape[0], packing * condition_width, hidden, activation="leaky_relu", device=device, **settings
         )
     if len(shape) == 3:
         return ConvCritic(
