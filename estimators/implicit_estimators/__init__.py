@@ -9,7 +9,14 @@ from implicit_estimators.critics import (
     MinibatchDiscrimination,
     make_critic,
 )
-from implicit_estimators.discrepancies import MMD
+from implicit_estimators.discrepancies import (
+    MMD,
+    EnergyDistance,
+    MomentDistance,
+    SinkhornDivergence,
+    SlicedWasserstein,
+    Transport,
+)
 from implicit_estimators.divergences import DIVERGENCES, Divergence, divergence
 from implicit_estimators.estimate import Estimate
 from implicit_estimators.generator_losses import (
@@ -123,6 +130,7 @@ __all__ = [
     "DonskerVaradhanLoss",
     "DonskerVaradhanRatio",
     "Dragan",
+    "EnergyDistance",
     "EnsembleRatio",
     "Estimate",
     "ExponentialRatio",
@@ -150,6 +158,7 @@ __all__ = [
     "MinibatchCritic",
     "MinibatchDiscrimination",
     "MixtureRatio",
+    "MomentDistance",
     "MultinomialRatio",
     "MutualInformation",
     "NWJRatio",
@@ -166,11 +175,14 @@ __all__ = [
     "RuLSIFRatio",
     "Saturating",
     "Seed",
+    "SinkhornDivergence",
+    "SlicedWasserstein",
     "SmileLoss",
     "SmileRatio",
     "Standardiser",
     "Sum",
     "TelescopingRatio",
+    "Transport",
     "TwoSampleTest",
     "ULSIFRatio",
     "WassersteinLoss",
