@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from implicit_infer import abc, diagnose, posteriors
-    from implicit_infer.catalogue import comparisons, methods, ratio_methods, simulators
+    from implicit_infer.catalogue import comparisons, games, generators, methods, ratio_methods, simulators
+    from implicit_infer.generators.learn import learn, load_learned
     from implicit_infer.simulate import simulate
     from implicit_infer.stored import open_runs
     from implicit_infer.verbs import compare, estimate_ratio, infer, load_ratio, mutual_information, two_sample_test
@@ -20,7 +21,11 @@ __all__ = [
     "comparisons",
     "diagnose",
     "estimate_ratio",
+    "games",
+    "generators",
     "infer",
+    "learn",
+    "load_learned",
     "load_ratio",
     "methods",
     "mutual_information",
@@ -36,7 +41,11 @@ _VERBS = {
     "compare": "implicit_infer.verbs",
     "comparisons": "implicit_infer.catalogue",
     "estimate_ratio": "implicit_infer.verbs",
+    "games": "implicit_infer.catalogue",
+    "generators": "implicit_infer.catalogue",
     "infer": "implicit_infer.verbs",
+    "learn": "implicit_infer.generators.learn",
+    "load_learned": "implicit_infer.generators.learn",
     "load_ratio": "implicit_infer.verbs",
     "methods": "implicit_infer.catalogue",
     "mutual_information": "implicit_infer.verbs",

@@ -54,6 +54,27 @@ COMPARISONS = {
 }
 """What a model is held against data by, in the order of ``implicit_estimators.comparisons.COMPARISONS``."""
 
+DENSITIES = {"mle": "implicit_infer.generators.likelihood:MaximumLikelihood"}
+"""What a model that has a density can be held against data by, besides."""
+
+GAMES = {
+    "alternating": "implicit_infer.games.alternating:Alternating",
+    "simultaneous": "implicit_infer.games.simultaneous:Simultaneous",
+    "extragradient": "implicit_infer.games.extragradient:Extragradient",
+    "optimistic": "implicit_infer.games.optimistic:Optimistic",
+    "consensus": "implicit_infer.games.consensus:Consensus",
+    "unrolled": "implicit_infer.games.unrolled:Unrolled",
+}
+"""Ways to step a game of two networks, in the order of ``implicit_infer.games.GAMES``."""
+
+GENERATORS = {
+    "mlp": "implicit_infer.generators.networks.mlp:MLPGenerator",
+    "flow": "implicit_infer.generators.networks.flow:FlowGenerator",
+    "conv": "implicit_infer.generators.networks.conv:ConvGenerator",
+    "pyramid": "implicit_infer.generators.networks.pyramid:PyramidGenerator",
+}
+"""Networks that draw, in the order of ``implicit_infer.generators.networks.GENERATORS``."""
+
 RATIO_METHODS = {
     "auto": "implicit_estimators.ratio.auto:AutoRatio",
     "logistic": "implicit_estimators.ratio.classifiers.logistic:LogisticRatio",
@@ -121,7 +142,17 @@ def methods() -> Catalogue:
 
 def comparisons() -> Catalogue:
     """Comparisons by name: what ``ii.learn`` takes."""
-    return Catalogue("comparison", COMPARISONS)
+    return Catalogue("comparison", COMPARISONS | DENSITIES)
+
+
+def games() -> Catalogue:
+    """Ways to step a game by name: what ``ii.learn`` takes."""
+    return Catalogue("game", GAMES)
+
+
+def generators() -> Catalogue:
+    """Generator networks by name: what ``ii.learn`` takes."""
+    return Catalogue("generator", GENERATORS)
 
 
 def ratio_methods() -> Catalogue:

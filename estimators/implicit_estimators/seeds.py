@@ -40,11 +40,14 @@ def resolve_seed(seed: Seed) -> int:
     return int(seed)
 
 
-def stream(seed: int, role: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one role under ``seed``; roles are independent of one another (NumPy's ``SeedSequence``)."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(ROLES.index(role),))
-    key = int(sequence.generate_state(1, np.uint64)[0]) & (2**63 - 1)
-    return torch.Generator(device=device).manual_seed(key)
+def stream(seed: int, role: str, device: torch.device | str = "cpu", *key: int) -> torch.Generator:
+    """A generator for one role under ``seed``; roles are independent of one another (NumPy's ``SeedSequence``).
+
+    So are the streams of one role with different ``key``: the number of a process, of a step.
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(ROLES.index(role), *key))
+    start = int(sequence.generate_state(1, np.uint64)[0]) & (2**63 - 1)
+    return torch.Generator(device=device).manual_seed(start)
 
 
 def generator(seed: Seed, device: torch.device | str) -> torch.Generator:

@@ -33,6 +33,15 @@ class GameHistory:
         """The losses and figures of the last mark, by name."""
         return {name: values[-1] for name, values in self.columns().items() if name != "step"}
 
+    def shown(self) -> dict[str, float]:
+        """What of the last mark fits into a line: losses, the share that the critic tells right, the gradients."""
+        latest = self.latest()
+        told = [latest[name] for name in ("told_data", "told_model") if name in latest]
+        figures = {name: latest[name] for name in ("critic", "generator")}
+        figures |= {"told": sum(told) / len(told)} if told else {}
+        names = {"generator_gradient": "gradients", "critic_gradient": "and"}
+        return figures | {short: latest[name] for name, short in names.items() if name in latest}
+
     def columns(self) -> dict[str, list[Any]]:
         """The history as columns of a table."""
         return {"step": self.steps, "critic": self.critic, "generator": self.generator, **self.figures}

@@ -109,7 +109,7 @@ class Play:
             name: What the progress bar says.
             progress: Whether to show progress.
             watch: Called at each mark, after the losses are in the history.
-            before: Called before each step with the share of the game that it ends.
+            before: Called before each step with the share of the game that has been played.
             keep: Called at each mark and at the end, to write a checkpoint.
             stop: Stops the game after the step in hand once it is set. With it, an interruption inside a step goes back
                 to the last mark and ends the game; without it, that is raised.
@@ -128,11 +128,11 @@ class Play:
             try:
                 while self.step < training.steps and history.stopped == "no":
                     if before is not None:
-                        before((self.step + 1) / training.steps)
+                        before(self.step / training.steps)
                     self._step()
                     if self.step % stretch == 0 or self.step == training.steps:
                         self._mark(watch)
-                        bar.update(self.step - bar.done, **history.latest())
+                        bar.update(self.step - bar.done, **history.shown())
                         if history.stopped == "diverged":
                             self.put_back(good)
                         else:
