@@ -28,6 +28,29 @@ from implicit_estimators.kernels import LADDER, Gaussian, Kernel, ladder, median
 from implicit_estimators.seeds import Seed
 
 
+def mmd_squared(x: Tensor, y: Tensor, kernel: Kernel, unbiased: bool = True, block: int = 512) -> Tensor:
+    """The squared discrepancy under one kernel, of samples that nobody looks at first: for training loops.
+
+    Args:
+        x: Samples with shape (n, d).
+        y: Samples with shape (m, d).
+        kernel: The kernel.
+        unbiased: Leave out each sample's pair with itself; then n and m are at least 2.
+        block: Rows and columns of the kernel matrix held at a time, where the sums are torch's.
+
+    Returns:
+        A scalar in float64, differentiable in both (:func:`implicit_estimators.kernels.pairs.pair_sum`).
+    """
+    between = pair_sum(x, y, kernel, block) / (len(x) * len(y))
+    return _within(x, kernel, unbiased, block) + _within(y, kernel, unbiased, block) - 2 * between
+
+
+def _within(x: Tensor, kernel: Kernel, unbiased: bool, block: int) -> Tensor:
+    """The mean over pairs of one set."""
+    n, apart = len(x), pair_sum(x, None, kernel, block)
+    return apart / (n * (n - 1)) if unbiased else (apart + kernel.paired(x, x).double().sum()) / n**2
+
+
 @dataclass(frozen=True)
 class MMD:
     r"""Squared maximum mean discrepancy.
@@ -113,15 +136,8 @@ class MMD:
         """
         x, y = as_pair(x, y, ("x", "y"), rows=2 if self.unbiased else 1)
         y = y.to(x)
-        n, m = len(x), len(y)
         kernel = self.kernel_for(x, y)
-        between = pair_sum(x, y, kernel, self.block) / (n * m)
-        return (self._within(x, kernel) + self._within(y, kernel) - 2 * between).to(x.dtype)
-
-    def _within(self, x: Tensor, kernel: Kernel) -> Tensor:
-        """The mean over pairs of one set."""
-        n, apart = len(x), pair_sum(x, None, kernel, self.block)
-        return apart / (n * (n - 1)) if self.unbiased else (apart + kernel.paired(x, x).double().sum()) / n**2
+        return mmd_squared(x, y, kernel, self.unbiased, self.block).to(x.dtype)
 
     def batched(self, xs: Tensor, y: Any) -> Tensor:
         r"""The squared discrepancy of many sample sets from one, as ABC needs it: no gradient.
@@ -147,7 +163,7 @@ class MMD:
         sets = max(1, 4 * self.block**2 // (n * max(n, m)))
         with torch.no_grad():
             y = y.to(xs)
-            within_y, parts = self._within(y, kernel), []
+            within_y, parts = _within(y, kernel, self.unbiased, self.block), []
             for some in xs.split(sets):
                 own = kernel.matrix(some, some)
                 own.diagonal(dim1=-2, dim2=-1).copy_(kernel.paired(some, some) * (not self.unbiased))
