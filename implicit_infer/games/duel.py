@@ -139,7 +139,7 @@ class Held:
     def __call__(self, *inputs: Any) -> Tensor:
         """What the player makes, detached."""
         with torch.no_grad():
-            return self.player(*inputs)
+            return self.player(*inputs).detach()  # a player may give a parameter itself
 
 
 class Substitute:
