@@ -51,6 +51,14 @@ COMPARISONS = {
     "relativistic": "implicit_estimators.comparisons.relativistic:RelativisticGAN",
     "relativistic-average": "implicit_estimators.comparisons.relativistic:RelativisticAverageGAN",
     "r3gan": "implicit_estimators.comparisons.relativistic:R3GAN",
+    "mmd": "implicit_estimators.comparisons.mmd:MMDMatching",
+    "mmd-gan": "implicit_estimators.comparisons.mmd_gan:MMDGAN",
+    "energy": "implicit_estimators.comparisons.energy:EnergyMatching",
+    "sliced-wasserstein": "implicit_estimators.comparisons.transport:SlicedMatching",
+    "sinkhorn": "implicit_estimators.comparisons.transport:SinkhornMatching",
+    "moments": "implicit_estimators.comparisons.moments:MomentMatching",
+    "feature-matching": "implicit_estimators.comparisons.moments:FeatureMatching",
+    "cramer": "implicit_estimators.comparisons.cramer:CramerGAN",
 }
 """What a model is held against data by, in the order of ``implicit_estimators.comparisons.COMPARISONS``."""
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from implicit_estimators.comparisons.adversarial import Adversarial
 from implicit_estimators.comparisons.base import Comparison
+from implicit_estimators.comparisons.cramer import CramerGAN
+from implicit_estimators.comparisons.energy import EnergyMatching
 from implicit_estimators.comparisons.f_gans import (
     KLGAN,
     AlphaGAN,
@@ -19,9 +21,13 @@ from implicit_estimators.comparisons.f_gans import (
     TotalVariationGAN,
 )
 from implicit_estimators.comparisons.gans import DRAGAN, GAN, MLGAN, R1GAN, MinimaxGAN
+from implicit_estimators.comparisons.mmd import MMDMatching
+from implicit_estimators.comparisons.mmd_gan import MMDGAN, WitnessPenalty
+from implicit_estimators.comparisons.moments import FeatureMatching, MomentMatching
 from implicit_estimators.comparisons.ratios import KLIEPGAN, LSIFGAN, DonskerVaradhanGAN
 from implicit_estimators.comparisons.relativistic import R3GAN, RelativisticAverageGAN, RelativisticGAN
 from implicit_estimators.comparisons.scores import LSGAN, BrierGAN, ExponentialGAN, HingeGAN
+from implicit_estimators.comparisons.transport import SinkhornMatching, SlicedMatching
 from implicit_estimators.comparisons.wasserstein import FisherGAN, WassersteinGAN, WassersteinGP, WassersteinSN
 from implicit_estimators.names import unknown
 
@@ -54,6 +60,14 @@ COMPARISONS: dict[str, type[Comparison]] = {
     "relativistic": RelativisticGAN,
     "relativistic-average": RelativisticAverageGAN,
     "r3gan": R3GAN,
+    "mmd": MMDMatching,
+    "mmd-gan": MMDGAN,
+    "energy": EnergyMatching,
+    "sliced-wasserstein": SlicedMatching,
+    "sinkhorn": SinkhornMatching,
+    "moments": MomentMatching,
+    "feature-matching": FeatureMatching,
+    "cramer": CramerGAN,
 }
 """Every comparison there is, by name."""
 
@@ -99,28 +113,37 @@ __all__ = [
     "LSGAN",
     "LSIFGAN",
     "MLGAN",
+    "MMDGAN",
     "R1GAN",
     "R3GAN",
     "Adversarial",
     "AlphaGAN",
     "BrierGAN",
     "Comparison",
+    "CramerGAN",
     "DonskerVaradhanGAN",
+    "EnergyMatching",
     "ExponentialGAN",
+    "FeatureMatching",
     "FisherGAN",
     "HellingerGAN",
     "HingeGAN",
     "JeffreysGAN",
     "JensenShannonGAN",
+    "MMDMatching",
     "MinimaxGAN",
+    "MomentMatching",
     "NeymanGAN",
     "PearsonGAN",
     "RelativisticAverageGAN",
     "RelativisticGAN",
     "ReverseKLGAN",
+    "SinkhornMatching",
+    "SlicedMatching",
     "TotalVariationGAN",
     "WassersteinGAN",
     "WassersteinGP",
     "WassersteinSN",
+    "WitnessPenalty",
     "comparison",
 ]
