@@ -62,7 +62,7 @@ def normality(codes: Tensor, seed: Seed = 0) -> Normality:
     """
     if codes.ndim != 2 or len(codes) < 2:
         raise ValueError(f"codes: expected shape (n, d) with n at least 2; got {tuple(codes.shape)}")
-    n, d = codes.shape
+    n = len(codes)
     chance = MEAN_KOLMOGOROV / math.sqrt(n)
     if not codes.isfinite().all():
         return Normality(math.nan, chance, math.nan, math.nan, math.nan)
@@ -99,13 +99,11 @@ def codes_of(module: Any, data: Tensor, condition: Tensor | None = None) -> Tens
 
 
 def _energy(rows: Tensor, seed: Seed, most: int = 2000) -> float:
-    d = rows.shape[1]
     random = generator(seed, rows.device)
     some = rows[torch.randperm(len(rows), generator=random, device=rows.device)[:most]]
     n = len(some)
-    z = torch.randn((n, d), generator=random, device=rows.device, dtype=rows.dtype)
-    # for normal z of its own kind, E|z - z'| is known, and E|z| is the mean of a chi variable
-    unit = 2 * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
+    z = torch.randn(some.shape, generator=random, device=rows.device, dtype=rows.dtype)
+    # E|z - z'| is known, but taken from the same sample its noise cancels that of the other terms
     between = torch.cdist(some, z).mean()
-    within = torch.cdist(some, some).sum() / (n * (n - 1))
-    return float((2 * between - within) / unit - 1)
+    within, unit = (torch.cdist(sample, sample).sum() / (n * (n - 1)) for sample in (some, z))
+    return float((2 * between - within - unit) / unit)
