@@ -92,6 +92,10 @@ class Adversarial(Comparison):
         """Log p/q as the ratio loss reads it off the output; None for a critic loss that is not one of ratios."""
         return self.learns.log_ratio(output) if self.learns.tells_ratio else None
 
+    def log_normaliser(self, at_data: Tensor, at_model: Tensor) -> float:
+        """See :meth:`Comparison.log_normaliser`."""
+        return self.learns.log_normaliser(at_data, at_model)
+
     def state_dict(self) -> dict[str, Tensor]:
         """What the ratio loss remembers."""
         return self.learns.state_dict()

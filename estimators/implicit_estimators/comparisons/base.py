@@ -97,6 +97,14 @@ class Comparison:
         """Log p/q as the trained critic's output tells it, elementwise; None where the critic is no ratio."""
         return None
 
+    def log_normaliser(self, at_data: Tensor, at_model: Tensor) -> float:
+        """What ``log_ratio`` exceeds log p/q by everywhere, from the critic's outputs at fresh samples of both.
+
+        0 where the critic tells the ratio itself; some (Donsker and Varadhan's, KLIEP's, relativistic ones) tell it up
+        to a factor.
+        """
+        return 0.0
+
     def state_dict(self) -> dict[str, Tensor]:
         """What the comparison remembers of its batches (multipliers, moving averages), for a checkpoint."""
         return {}
