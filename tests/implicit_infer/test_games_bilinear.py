@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,10 @@ class Number(nn.Module):
 
 
 def bilinear(x: float = 1.0, y: float = 1.0) -> Duel:
-    return Duel(Number(x), Number(y), lambda g, c, _: g() * c(), lambda g, c, _: -g() * c(), lambda: torch.zeros(()))
+    def value(g: Any, c: Any) -> torch.Tensor:
+        return g() * c()
+
+    return Duel(Number(x), Number(y), lambda g, c, _: value(g, c), lambda g, c, _: -value(g, c), lambda: None)
 
 
 def descent(duel: Duel, rate: float = ETA) -> Optimisers:
