@@ -245,10 +245,142 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command()
+def learn(
+    data: Annotated[Path, typer.Argument(help="Samples: a CSV, NPY, NPZ, JSON or Parquet file, a row each.")],
+    out: Annotated[Path, typer.Option(help="Folder of what is learned; started again, it goes on from there.")],
+    comparison: Annotated[str, typer.Option(help="A name of `implicit-infer list comparisons`.")] = "gan-r1",
+    compare: Annotated[
+        str | None, typer.Option(help="Names with commas: learn one flow by each, and score all the same way.")
+    ] = None,
+    generator: Annotated[
+        str | None, typer.Option(help="A name of `implicit-infer list generators`; mlp, or flow for mle and --compare.")
+    ] = None,
+    latent: Annotated[int | None, typer.Option(help="Width of the noise.")] = None,
+    condition: Annotated[str | None, typer.Option(help="Columns that are conditions, with commas between.")] = None,
+    generator_loss: Annotated[str | None, typer.Option(help="In place of the comparison's own.")] = None,
+    penalty: Annotated[str, typer.Option(help="In place of the comparison's own; none for none.")] = "default",
+    game: Annotated[str, typer.Option(help="A name of `implicit-infer list games`.")] = "alternating",
+    steps: Annotated[int, typer.Option(help="Generator steps.")] = 5_000,
+    batch_size: Annotated[int, typer.Option(help="Samples of each side in a batch.")] = 256,
+    learning_rate: Annotated[float | None, typer.Option(help="Step size of the generator.")] = None,
+    critic_learning_rate: Annotated[float | None, typer.Option(help="Step size of the critic.")] = None,
+    instance_noise: Annotated[float, typer.Option(help="Noise on what the critic sees, at the start.")] = 0.0,
+    packing: Annotated[int, typer.Option(help="Samples that the critic sees at a time.")] = 1,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    max_time: Annotated[float | None, typer.Option(help="Seconds after which it stops where it is.")] = None,
+    draws: Annotated[int, typer.Option(help="Draws that are written.")] = 1_000,
+    repeats: Annotated[int, typer.Option(help="Seeds of each learner, with --compare.")] = 1,
+    bin_width: Annotated[
+        float | None, typer.Option(help="Width of the bins of discrete data, with --compare or mle.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Fit a generator network to data.
+
+    Writes draws, the network, its history, figures and a picture into a folder. Started again with the same folder, it
+    goes on where it was stopped; Ctrl-C keeps what there is.
+    """
+    import implicit_infer as ii
+    from implicit_infer.checks import check_count
+    from implicit_infer.generators.folder import check_folder, read_samples, shown, write_folder
+
+    check_count(draws, "draws")
+    check_folder(out)
+    samples, given, names = read_samples(data, condition)
+    if compare is not None:
+        seeds = list(range(seed, seed + check_count(repeats, "repeats")))
+        _compare_learners(
+            samples, compare, generator or "flow", steps, batch_size, bin_width, seeds, out, device, not quiet
+        )
+        return
+    chosen: Any = comparison
+    if bin_width is not None:
+        from implicit_infer.generators.likelihood import MaximumLikelihood
+
+        if comparison != "mle":
+            raise ValueError(f"bin_width: expected the comparison mle; got {comparison!r}")
+        chosen = MaximumLikelihood(bin_width)
+    learned = ii.learn(
+        generator or ("flow" if comparison == "mle" else "mlp"),
+        samples,
+        chosen,
+        latent=latent,
+        condition=given,
+        generator_loss=generator_loss,
+        penalty=None if penalty == "none" else penalty,
+        game=game,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        critic_learning_rate=critic_learning_rate,
+        instance_noise=instance_noise,
+        packing=packing,
+        precision=precision,  # type: ignore[arg-type]  # learn says which there are
+        checkpoint=out / "game",
+        max_time=max_time,
+        seed=seed,
+        device=device,
+        progress=not quiet,
+    )
+    figures = write_folder(learned, samples, given, names, out, draws, seed)
+    for warning in learned.warnings:
+        _say(f"note: {warning}")
+    print(f"{type(learned.module).__name__} by {learned.comparison.name}, {learned.figures['steps']:,} steps")
+    _print_table(["figure", "draws and data", "two halves of data"], shown(figures))
+    print(f"{draws:,} draws, the network, its history and a picture in {out}")
+    if learned.history.stopped == "interrupted":
+        raise typer.Exit(130)
+
+
+def _compare_learners(
+    samples: np.ndarray,
+    compare: str,
+    generator: str,
+    steps: int,
+    batch_size: int,
+    bin_width: float | None,
+    seeds: list[int],
+    out: Path,
+    device: str,
+    progress: bool,
+) -> None:
+    """Learn one network by several comparisons, and print the table of their scores."""
+    from implicit_infer.games import Training
+    from implicit_infer.generators.learners import compare_learners
+
+    result = compare_learners(
+        generator,
+        samples,
+        [name.strip() for name in compare.split(",")],
+        seeds,
+        training=Training(steps),
+        batch_size=batch_size,
+        bin_width=bin_width,
+        out=out,
+        device=device,
+        progress=progress,
+    )
+    table = result.table
+    rows = [
+        [str(name), *(f"{value:.4g}" for value in row)] for name, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    _print_table(["learner", *table.columns], rows)
+    print(
+        "bits/dim of test data by " + ", ".join(f"a {name} law: {bits:.4g}" for name, bits in result.baselines.items())
+    )
+    print(f"tables and picture in {out}")
+
+
 @app.command(name="list")
 def list_names(
     what: Annotated[
-        str, typer.Argument(help="methods, simulators, observations, comparisons or ratio-methods; or all.")
+        str,
+        typer.Argument(
+            help="methods, simulators, observations, comparisons, games, generators or ratio-methods; or all."
+        ),
     ] = "all",
 ) -> None:
     """List what there is, with a line about each."""
@@ -268,6 +400,8 @@ def list_names(
         "simulators": ii.simulators,
         "observations": observations,
         "comparisons": ii.comparisons,
+        "games": ii.games,
+        "generators": ii.generators,
         "ratio-methods": ii.ratio_methods,
     }
     if what != "all":

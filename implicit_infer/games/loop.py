@@ -122,7 +122,7 @@ class Play:
         end = math.inf if seconds is None else time.monotonic() + seconds
         stretch = max(1, training.steps // training.marks)
         history.stopped = history.stopped if history.stopped == "diverged" else "no"
-        good = self.state()
+        good, played = self.state(), False
         with track(name, total=training.steps, show=progress and self.ranks.rank == 0) as bar:
             bar.update(self.step)
             try:
@@ -130,6 +130,7 @@ class Play:
                     if before is not None:
                         before(self.step / training.steps)
                     self._step()
+                    played = True
                     if self.step % stretch == 0 or self.step == training.steps:
                         self._mark(watch)
                         bar.update(self.step - bar.done, **history.shown())
@@ -149,7 +150,7 @@ class Play:
                 history.stopped = "interrupted"
         if self.step == training.steps:
             history.stopped = "end"
-        if keep is not None:
+        if keep is not None and played:
             keep(self)
         return history
 

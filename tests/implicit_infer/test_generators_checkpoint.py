@@ -143,14 +143,14 @@ def test_a_finished_game_is_read_and_not_played_again(tmp_path):
 def test_another_game_is_refused(tmp_path, change, message):
     play(tmp_path, stops_at(10, interrupt))
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="checkpoint: .* was " + message):
+    with pytest.raises(ValueError, match=r"checkpoint: .* was " + message):
         play(tmp_path, **change)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_other_data_are_another_game(tmp_path):
     play(tmp_path, stops_at(10, interrupt))
-    with pytest.raises(ValueError, match="checkpoint: .* was made with data "):
+    with pytest.raises(ValueError, match=r"checkpoint: .* was made with data "):
         ii.learn(Forgetful(), data() + 1, "gan", checkpoint=tmp_path, penalty="r1", generator_loss="kl", **SETTINGS)
 
 
