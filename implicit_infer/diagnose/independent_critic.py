@@ -191,6 +191,6 @@ def _train(
 def _largest_slope(critic: MLP, data: Tensor, draws: Tensor, root: int) -> float:
     n = max(len(data), len(draws))
     random = stream(root, "validate", data.device)
-    pairs = [rows[torch.randint(len(rows), (n,), generator=random, device=rows.device)] for rows in (data, draws)]
+    real, fake = (rows[torch.randint(len(rows), (n,), generator=random, device=rows.device)] for rows in (data, draws))
     share = torch.rand((n, 1), generator=random, device=data.device)
-    return float(slopes(critic, torch.lerp(*pairs, share)).max().detach())
+    return float(slopes(critic, torch.lerp(real, fake, share)).max().detach())
