@@ -8,7 +8,7 @@ from implicit_infer.generators.networks import MLPGenerator
 QUICK = {
     "settings": {"transforms": 2, "hidden": [8]},
     "training": Training(steps=6, marks=2),
-    "training_of": {"mle": Training(steps=60, learning_rate=1e-2, average=0.9, marks=4)},
+    "training_of": {"mle": Training(steps=40, learning_rate=2e-2, average=0.8, marks=4)},
     "batch_size": 64,
     "critic_steps": 5,
     "progress": False,
@@ -21,8 +21,8 @@ def rows(n=300, seed=0):
 
 
 def test_learners_are_scored_on_the_same_data_and_kept(tmp_path):
-    made = compare_learners("flow", rows(), ("mle", "js"), [3, 4], out=tmp_path, **QUICK)
-    assert [(row["learner"], row["seed"]) for row in made.rows] == [("mle", 3), ("js", 3), ("mle", 4), ("js", 4)]
+    made = compare_learners("flow", rows(), ("mle", "js"), [3], out=tmp_path, **QUICK)
+    assert [(row["learner"], row["seed"]) for row in made.rows] == [("mle", 3), ("js", 3)]
     assert list(made.table.index) == ["mle", "js"]
     assert made.table.notna().all().all()
     by = made.runs.groupby("learner")["bits_test"].median()
@@ -30,11 +30,11 @@ def test_learners_are_scored_on_the_same_data_and_kept(tmp_path):
     assert by["mle"] < made.baselines["normal"] < by["js"] + 0.05
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "table.csv", "runs.csv", "learners.png"}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
-    assert len(before) == 8
-    (tmp_path / "runs" / "js-4.json").unlink()  # cut off before its end: done again, and nothing else is
-    again = compare_learners("flow", rows(), ("mle", "js"), [3, 4], out=tmp_path, **QUICK)
+    assert len(before) == 4
+    (tmp_path / "runs" / "js-3.json").unlink()  # cut off before its end: done again, and nothing else is
+    again = compare_learners("flow", rows(), ("mle", "js"), [3], out=tmp_path, **QUICK)
     kept = {path for path, when in before.items() if path.exists() and path.stat().st_mtime_ns == when}
-    assert {path.name for path in before} - {path.name for path in kept} == {"js-4.json", "js-4.safetensors"}
+    assert {path.name for path in before} - {path.name for path in kept} == {"js-3.json", "js-3.safetensors"}
     figures = [name for name in made.rows[0] if name not in ("seconds", "warnings")]
     assert [[row[name] for name in figures] for row in again.rows] == [
         [row[name] for name in figures] for row in made.rows
