@@ -83,6 +83,8 @@ class MLGAN(Adversarial):
 class DRAGAN(Adversarial):
     r"""The GAN in general use with a critic of slope 1 around the data.
 
+    On the line, a critic of slope 1 wherever there are data can but rise to one side, and drives the model there.
+
     References:
         | On Convergence and Stability of GANs (Kodali et al., 2017)
         | https://arxiv.org/abs/1705.07215

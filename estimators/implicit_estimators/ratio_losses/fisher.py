@@ -26,7 +26,8 @@ class FisherLoss(CriticLoss):
     bound on slopes. (c tells the ratio through :math:`\lambda`, which is known at the optimum alone.)
 
     Args:
-        rho: The weight :math:`\rho` of the square, and the step of the multiplier.
+        rho: The weight :math:`\rho` of the square, and the step of the multiplier. A large one lets the multiplier
+            chase each batch, and the game runs away; the paper's images take 1e-6.
 
     Raises:
         ValueError: If ``prior`` is not 1/2 or ``rho`` is not positive.
@@ -36,7 +37,7 @@ class FisherLoss(CriticLoss):
         | https://arxiv.org/abs/1705.09675
     """
 
-    rho: float = 0.1
+    rho: float = 0.01
     _multiplier: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "fisher"
