@@ -97,7 +97,7 @@ def learn(
         learning_rate: Adam's step size of the generator.
         critic_learning_rate: The same of the critic.
         average: Decay of the moving average of the generator's weights, which is what is kept.
-        training: Everything about the steps.
+        training: Everything about the steps: ``Training()``, 8,000 of them, if None.
         instance_noise: Standard deviation of the noise on what the critic sees, in standardised units, at the start; it
             falls to 0 on a straight line until the middle of the game.
         packing: Samples that the critic sees at a time (PacGAN).
