@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -78,12 +79,18 @@ class Duel:
             raise ValueError(f"clip: expected a positive number or None; got {self.clip}")
 
     def generator_parameters(self) -> list[Tensor]:
-        """The generator's parameters that move."""
-        return [parameter for parameter in self.generator.parameters() if parameter.requires_grad]
+        """The generator's parameters that move: those that were trainable when they were first asked for."""
+        return list(self._trained[0])
 
     def critic_parameters(self) -> list[Tensor]:
-        """The critic's parameters that move; none where nothing is trained."""
-        return [] if self.critic is None else [p for p in self.critic.parameters() if p.requires_grad]
+        """The critic's parameters that move, as for the generator; none where nothing is trained."""
+        return list(self._trained[1])
+
+    @cached_property
+    def _trained(self) -> tuple[list[Tensor], list[Tensor]]:
+        # once: walking through modules costs as much as a small layer, and a step asks several times
+        critic = [] if self.critic is None else self.critic.parameters()
+        return [p for p in self.generator.parameters() if p.requires_grad], [p for p in critic if p.requires_grad]
 
     def critic_gradient(
         self,

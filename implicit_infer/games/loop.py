@@ -65,6 +65,12 @@ class Play:
             if player is not None:
                 self.ranks.follow_first([*player.parameters(), *player.buffers()])
         self.averaged: nn.Module = copy.deepcopy(duel.generator).requires_grad_(False)
+        # found once: walking through modules costs as much as a small layer
+        self._weights: tuple[list[Tensor], list[Tensor]] = (
+            list(self.averaged.parameters()),
+            list(duel.generator.parameters()),
+        )
+        self._buffered = any(True for _ in duel.generator.buffers())
         critic = duel.critic_parameters()
         self.optimisers = Optimisers(
             _adam(duel.generator_parameters(), training.learning_rate, training.betas),
@@ -169,7 +175,14 @@ class Play:
             _set_rate(self.optimisers.critic, self.training.critic_learning_rate * rate)
         losses = self.game.step(self.duel, self.optimisers)
         self.sums[0] += torch.stack(losses)  # stays on the device between marks
-        _follow(self.averaged, self.duel.generator, min(self.training.average, self.step / (self.step + 10)))
+        self._follow(min(self.training.average, self.step / (self.step + 10)))
+
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        torch._foreach_lerp_(*self._weights, 1 - decay)
+        if self._buffered:  # looked up each time, for a module may put another tensor in a buffer's place
+            for mine, theirs in zip(self.averaged.buffers(), self.duel.generator.buffers(), strict=True):
+                mine.copy_(theirs)
 
     @torch.no_grad()
     def _mark(self, watch: Watch | None) -> None:
@@ -242,12 +255,3 @@ def _adam(parameters: list[Tensor], learning_rate: float, betas: tuple[float, fl
 def _set_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
-
-
-@torch.no_grad()
-def _follow(averaged: nn.Module, module: nn.Module, decay: float) -> None:
-    mine: list[Tensor] = list(averaged.parameters())
-    theirs: list[Tensor] = list(module.parameters())
-    torch._foreach_lerp_(mine, theirs, 1 - decay)
-    for mine_buffer, buffer in zip(averaged.buffers(), module.buffers(), strict=True):
-        mine_buffer.copy_(buffer)
