@@ -11,11 +11,16 @@ from implicit_estimators.critics import (
 )
 from implicit_estimators.discrepancies import (
     MMD,
+    BlockMMD,
     EnergyDistance,
+    FeatureMMD,
+    LinearMMD,
+    MMDTest,
     MomentDistance,
     SinkhornDivergence,
     SlicedWasserstein,
     Transport,
+    mmd_test,
 )
 from implicit_estimators.divergences import DIVERGENCES, Divergence, divergence
 from implicit_estimators.estimate import Estimate
@@ -117,6 +122,7 @@ __all__ = [
     "Adversarial",
     "AlphaLoss",
     "AutoRatio",
+    "BlockMMD",
     "BrierLoss",
     "BrierRatio",
     "ClassifierRatio",
@@ -136,6 +142,7 @@ __all__ = [
     "ExponentialRatio",
     "FDivergenceLoss",
     "FDivergenceRatio",
+    "FeatureMMD",
     "FeaturisedRatio",
     "FisherLoss",
     "FlowRatio",
@@ -151,9 +158,11 @@ __all__ = [
     "LSIFRatio",
     "LeastSquares",
     "LeastSquaresLoss",
+    "LinearMMD",
     "LogLoss",
     "LogisticRatio",
     "LogitAndFeatures",
+    "MMDTest",
     "MaximumLikelihood",
     "MinibatchCritic",
     "MinibatchDiscrimination",
@@ -195,6 +204,7 @@ __all__ = [
     "importance_weights",
     "kl_bound",
     "make_critic",
+    "mmd_test",
     "penalty",
     "ratio_loss",
     "train",
