@@ -139,7 +139,7 @@ def check_ratio(log_r_p: Tensor, log_r_q: Tensor, p: Tensor, q: Tensor, seed: Se
     log_r_p, log_r_q = log_r_p.detach().cpu().double(), log_r_q.detach().cpu().double()
     seed, effective_q = resolve_seed(seed), effective_number(log_r_q)
     error, noise, reliability = _calibration(log_r_p, log_r_q)
-    intercept, slope = _calibration_line(log_r_p, log_r_q)
+    intercept, slope = calibration_line(log_r_p, log_r_q)
     recalibrated = [float(intercept) + float(slope) * side for side in (log_r_p, log_r_q)]
     weighted, reweighted = weighted_areas(p, q, log_r_p, log_r_q, seed)
     found = RatioCheck(
@@ -224,8 +224,16 @@ def _calibration(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, float, Ten
     return Estimate(float(gaps.sum()), error), math.sqrt(2 / math.pi) * float(sd.sum()), reliability
 
 
-def _calibration_line(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, Estimate]:
-    """Logistic regression of the label on log r (Cox, 1958), p and q weighing the same, with robust standard errors."""
+def calibration_line(log_r_p: Tensor, log_r_q: Tensor) -> tuple[Estimate, Estimate]:
+    """Logistic regression of the label on log r (Cox, 1958), p and q weighing the same, with robust standard errors.
+
+    Args:
+        log_r_p: log r at samples of p, in float64, with shape (n,).
+        log_r_q: log r at samples of q, with shape (m,).
+
+    Returns:
+        Intercept and slope: 0 and 1 for a calibrated ratio; 0 and 1 with infinite errors where there is no such line.
+    """
     unknown = Estimate(0.0, math.inf), Estimate(1.0, math.inf)
     scores = torch.cat([log_r_p, log_r_q])
     scale = float(scores.abs().max())
