@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench bench-ratios docs clean
+.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench bench-ratios bench-gans docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ bench-ratios: $(INSTALLED) ## Measure every density-ratio estimator beside its p
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ratios run --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.ratios summary --detail
+
+bench-gans: $(INSTALLED) ## Measure learning by comparison on problems with known answers (hours; resumes in runs/gans)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gans run --jobs $(JOBS)
+	$(BIN)/python -m benchmarks.gans summary
 
 docs: $(INSTALLED) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
