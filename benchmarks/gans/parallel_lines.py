@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from implicit_estimators.penalties import Dragan, WassersteinPenalty
+
 NAME = "parallel_lines"
 TITLE = "Parallel lines"
 ABOUT = """\
@@ -57,18 +59,25 @@ class Method:
     noise: float = 0.0
 
 
+SOFT, SOFT_DRAGAN = WassersteinPenalty(0.1), Dragan(0.1)
+"""Slope 1 with the weight that the authors of WGAN-GP took in the plane, instead of the 10 for images."""
+
 METHODS: dict[str, Method] = {
     "minimax": Method("minimax GAN", "minimax"),
     "minimax+noise": Method("minimax GAN, instance noise 0.5", "minimax", noise=0.5),
     "minimax+wgan-gp": Method("minimax GAN, slope 1 between", "minimax", {"penalty": "wgan-gp"}),
+    "minimax+wgan-gp-0.1": Method("the same, weight 0.1", "minimax", {"penalty": SOFT}),
     "minimax+dragan": Method("minimax GAN, slope 1 near the data", "minimax", {"penalty": "dragan"}),
+    "minimax+dragan-0.1": Method("the same, weight 0.1", "minimax", {"penalty": SOFT_DRAGAN}),
     "minimax+r1": Method("minimax GAN, R1", "minimax", {"penalty": "r1"}),
     "minimax+zero-centred": Method("minimax GAN, slope 0 between", "minimax", {"penalty": "zero-centred"}),
     "minimax+sn": Method("minimax GAN, spectral norm", "minimax", {"spectral_norm": True}),
     "gan": Method("non-saturating GAN", "gan"),
     "gan+noise": Method("non-saturating GAN, instance noise 0.5", "gan", noise=0.5),
     "gan+wgan-gp": Method("non-saturating GAN, slope 1 between (GAN-GP)", "gan", {"penalty": "wgan-gp"}),
+    "gan+wgan-gp-0.1": Method("the same, weight 0.1", "gan", {"penalty": SOFT}),
     "gan+dragan": Method("non-saturating GAN, slope 1 near the data (DRAGAN-NS)", "gan", {"penalty": "dragan"}),
+    "gan+dragan-0.1": Method("the same, weight 0.1", "gan", {"penalty": SOFT_DRAGAN}),
     "gan+r1": Method("non-saturating GAN, R1", "gan", {"penalty": "r1"}),
     "gan+r1+r2": Method("non-saturating GAN, R1 and R2", "gan", {"penalty": "r1+r2"}),
     "gan+zero-centred": Method("non-saturating GAN, slope 0 between", "gan", {"penalty": "zero-centred"}),
@@ -90,6 +99,7 @@ METHODS: dict[str, Method] = {
     "relativistic": Method("relativistic GAN", "relativistic"),
     "wgan-clip": Method("WGAN, weights clipped at 0.1", "wgan-clip", {"clip": 0.1}),
     "wgan-gp": Method("WGAN-GP", "wgan-gp"),
+    "wgan-gp-0.1": Method("WGAN-GP, weight 0.1", "wgan-gp", {"penalty": SOFT}),
     "wgan-lp": Method("WGAN-GP, one-sided", "wgan-gp", {"one_sided": True}),
     "wgan-sn": Method("WGAN, spectral norm", "wgan-sn"),
     "fisher": Method("Fisher GAN", "fisher"),
@@ -147,7 +157,7 @@ def run(method: str, seed: int) -> dict[str, Any]:
 
     duel = make_duel(Line(), critic, compared, draw, sight, random)
     training = Training(
-        steps=STEPS, learning_rate=7e-3, critic_learning_rate=1e-2, betas=(0.0, 0.99), average=0.95, marks=5
+        steps=STEPS, learning_rate=7e-3, critic_learning_rate=1e-2, betas=(0.0, 0.9), average=0.95, marks=5
     )
     play = Play(duel, Alternating(CRITIC_STEPS), training)
     history = play.run(progress=False, before=AnnealedNoise(chosen.noise).on(sight))
@@ -195,6 +205,7 @@ def tables(results: list[dict[str, Any]]) -> str:
 
 if __name__ == "__main__":
     import argparse
+    import sys
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gans.parallel_lines", description=TITLE)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)), help="default: 0 to 9")
@@ -202,4 +213,8 @@ if __name__ == "__main__":
     options = parser.parse_args()
     torch.set_num_threads(1)
     cells = [cell for cell in wanted(options.seeds) if cell["method"] in options.methods]
-    print(tables([{**cell, **run(**cell)} for cell in cells]))
+    found = []
+    for cell in cells:
+        found.append({**cell, **run(**cell)})
+        print(found[-1], file=sys.stderr, flush=True)
+    print(tables(found))
