@@ -63,11 +63,12 @@ def _known() -> Iterator[tuple[str, type]]:
     """Classes of the package that a comparison can be made of, by name; users' own are not looked for."""
     from implicit_estimators.divergences import Divergence
     from implicit_estimators.generator_losses import GeneratorLoss
+    from implicit_estimators.kernels import Kernel
     from implicit_estimators.penalties import Penalty
     from implicit_estimators.ratio_losses import RatioLoss
     from implicit_infer.generators.likelihood import MaximumLikelihood
 
-    waiting: list[type] = [Comparison, Divergence, GeneratorLoss, MaximumLikelihood, Penalty, RatioLoss]
+    waiting: list[type] = [Comparison, Divergence, GeneratorLoss, Kernel, MaximumLikelihood, Penalty, RatioLoss]
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()

@@ -83,7 +83,7 @@ def test_a_location_is_learned(name):
     on average and 0.08 at most; the bound is twice that.
     """
     data = 1.5 + rows(2000, 1)
-    training = Training(200, 0.03, 0.05, betas=(0.5, 0.9), average=0.98)
+    training = Training(200, 0.03, 0.05, betas=(0.5, 0.9), average=0.98, marks=10)
     learned = ii.learn(Shift(), data, name, critic=Quadratic(), latent=1, training=training, seed=0, progress=False)
     assert float(learned.module.location.detach()) == pytest.approx(1.5, abs=0.16)
     assert learned.warnings == []
@@ -305,8 +305,9 @@ def test_the_real_law_has_full_diversity():
 
 def test_a_critic_that_has_won_is_said():
     data = 100 + 0.01 * rows(400, 1)
-    settings = QUICK | {"latent": 1, "steps": 40, "standardise": False}
-    learned = ii.learn(Shift(), data, "minimax", critic_learning_rate=0.5, **settings)
+    settings = QUICK | {"latent": 1, "steps": None, "standardise": False}
+    training = Training(40, critic_learning_rate=0.5, marks=10)
+    learned = ii.learn(Shift(), data, "minimax", training=training, **settings)
     assert any(warning.startswith("the critic has won") for warning in learned.warnings)
 
 
