@@ -130,8 +130,7 @@ def test_feature_matching_with_a_critic(hidden_layer: bool) -> None:
         loss = chosen.critic_objective(critic(x), critic(location + z))
         slopes = torch.autograd.grad(loss, weights, materialize_grads=True)
         with torch.no_grad():
-            for weight, slope in zip(weights, slopes, strict=True):
-                weight -= 0.1 * slope
+            torch._foreach_add_(weights, slopes, alpha=-0.1)
         leaf = location.clone().requires_grad_()
         (slope,) = torch.autograd.grad(chosen.generator_objective(critic(x), critic(leaf + z)), leaf)
         location = location - 0.1 * 0.96**step * slope / slope.abs().clamp(min=0.1)
@@ -151,8 +150,7 @@ def test_cramer_gan_moves_a_location() -> None:
         loss = loss + chosen.regulariser.penalty(critic, x, location + z, draw)
         slopes = torch.autograd.grad(loss, weights, materialize_grads=True)
         with torch.no_grad():
-            for weight, slope in zip(weights, slopes, strict=True):
-                weight -= 0.01 * slope
+            torch._foreach_add_(weights, slopes, alpha=-0.01)
         leaf = location.clone().requires_grad_()
         (slope,) = torch.autograd.grad(chosen.generator_objective(critic(x), critic(leaf + z)), leaf)
         location = location - 0.1 * 0.94**step * slope / slope.abs().clamp(min=0.1)

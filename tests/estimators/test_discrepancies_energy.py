@@ -38,10 +38,10 @@ def naive(x: torch.Tensor, y: torch.Tensor, beta: float, unbiased: bool) -> torc
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
 def test_two_gaussians_without_bias(shift: float) -> None:
-    """The mean of 300 repeats with 40 and 60 samples, within four of its standard errors; at shift 0 too."""
+    """The mean of 200 repeats with 40 and 60 samples, within four of its standard errors; at shift 0 too."""
     energy = EnergyDistance()
-    values = torch.stack([energy.squared(*draws(40, 60, 1, seed, shift)) for seed in range(100, 400)])
-    assert abs(float(values.mean()) - closed_form(shift)) < 4 * float(values.std()) / math.sqrt(300)
+    values = torch.stack([energy.squared(*draws(40, 60, 1, seed, shift)) for seed in range(100, 300)])
+    assert abs(float(values.mean()) - closed_form(shift)) < 4 * float(values.std()) / math.sqrt(200)
     if shift == 0:
         assert (values < 0).any()
 
@@ -71,7 +71,7 @@ def test_its_gradient_is_that_of_finite_differences(dim: int, beta: float, unbia
     assert torch.autograd.gradcheck(EnergyDistance(beta, unbiased, block=4).squared, (x, y))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.integers(1, 3),
     st.integers(2, 12),

