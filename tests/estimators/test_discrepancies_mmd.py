@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from implicit_estimators.discrepancies import MMD
+from implicit_estimators.kernels import KERNELS, Gaussian, NegativeDistance, Polynomial
 
 
 def closed_form(width: float, shift: float, spread: float, dim: int = 1) -> float:
@@ -134,8 +135,36 @@ def test_bandwidths_follow_the_samples_unless_fixed() -> None:
     assert len(MMD.placed(x, y).bandwidths) == 5
 
 
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_another_kernel_is_taken(name: str, unbiased: bool) -> None:
+    x, y = samples(12, 9, 1, 0, dim=2)
+    mmd = MMD(kernel=KERNELS[name](), unbiased=unbiased)
+    a, b, c = (
+        KERNELS[name]().matrix(*pair) for pair in ((x.double(),) * 2, (y.double(),) * 2, (x.double(), y.double()))
+    )
+    own = [k.sum() - unbiased * k.trace() for k in (a, b)]
+    expected = own[0] / (12 * (12 - unbiased)) + own[1] / (9 * (9 - unbiased)) - 2 * c.mean()
+    assert float(mmd.squared(x, y)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(mmd.batched(x[None], y)[0]) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_kernels_with_a_meaning_of_their_own() -> None:
+    """The linear kernel compares means, the negative distance is the energy distance."""
+    x, y = (s.double() for s in samples(30, 20, 1, 0, dim=3))
+    means = MMD(kernel=Polynomial(1, 1.0, 0.0), unbiased=False).squared(x, y)
+    assert float(means) == pytest.approx(float((x.mean(0) - y.mean(0)).square().sum()), rel=1e-9)
+    within = [torch.cdist(s, s).sum() / (len(s) * (len(s) - 1)) for s in (x, y)]
+    energy = 2 * torch.cdist(x, y).mean() - within[0] - within[1]
+    assert float(MMD(kernel=NegativeDistance()).squared(x, y)) == pytest.approx(float(energy), rel=1e-9)
+
+
 def test_bad_arguments_are_named() -> None:
     x, y = samples(10, 10, 0, 0)
+    with pytest.raises(ValueError, match="y: expected finite values; 1 of 10 rows hold NaN or infinity"):
+        MMD().squared(x, torch.where(torch.arange(10)[:, None] == 3, torch.nan, y))
+    with pytest.raises(ValueError, match="bandwidths, kernel: expected one of them; got"):
+        MMD((1.0,), kernel=Gaussian())
     for settings, message in [
         ({"bandwidths": ()}, "bandwidths: expected positive numbers"),
         ({"bandwidths": (1.0, 0.0)}, "bandwidths: expected positive numbers"),
