@@ -18,7 +18,7 @@ from typing import Any
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # CPU time means little when threads spin
 
-PARTS = ("f_gan", "decoupling")
+PARTS = ("f_gan", "dirac", "ring_grid", "parallel_lines", "decoupling", "likelihood", "overhead")
 """Modules of this package, in the order of the page."""
 
 MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")

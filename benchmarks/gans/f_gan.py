@@ -129,8 +129,8 @@ def run(divergence: str, seed: int) -> dict[str, Any]:
     )
     module: Any = learned.module
     return {
-        "mean": float(module.mean),
-        "deviation": float(module.log_deviation.exp()),
+        "mean": float(module.mean.detach()),
+        "deviation": float(module.log_deviation.detach().exp()),
         "seconds": time.process_time() - began,
     }
 

@@ -15,6 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+NAME = "overhead"
+TITLE = "What the loop costs"
+ABOUT = """\
+CPU milliseconds of a step of a GAN with two networks of 2 x 64, batch 256, by the library's loop (which also lowers the
+rates, averages the weights, sums losses and gradient norms, and can be resumed) and written by hand; medians over
+alternating rounds."""
+KEYS = ("rounds",)
+
 ROWS, BATCH, WIDTH = 50_000, 256, 64
 
 
@@ -87,6 +95,21 @@ def by_library(rows: Tensor) -> Callable[[int], None]:
     return steps
 
 
+def wanted(seeds: list[int]) -> list[dict[str, Any]]:
+    """One measurement."""
+    return [{"rounds": 40}]
+
+
+def run(rounds: int) -> dict[str, Any]:
+    """Measure once."""
+    return dict(measure(rounds))
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """The figures of the measurement that is kept."""
+    return written(rows[-1])
+
+
 def measure(rounds: int = 40, steps: int = 50) -> dict[str, float]:
     """Median CPU milliseconds of a step of each, and the median of their ratios over the rounds."""
     rows = torch.randn(ROWS, 2, generator=torch.Generator().manual_seed(1))
@@ -104,8 +127,12 @@ def measure(rounds: int = 40, steps: int = 50) -> dict[str, float]:
 
 
 def table(rounds: int = 40) -> str:
+    """Measured figures, in Markdown."""
+    return written(measure(rounds))
+
+
+def written(found: dict[str, Any]) -> str:
     """The figures, in Markdown."""
-    found = measure(rounds)
     return "\n".join(
         [
             "| step of a GAN, networks 2 x 64, batch 256 | ms | ratio |",
