@@ -119,7 +119,7 @@ def divergence_pot(x: Tensor, y: Tensor) -> Any:
 
 
 def divergence_geomloss(scaling: float) -> Work:
-    """The divergence of geomloss, closer to convergence for a larger scaling; doubled, for its cost is |x - y|^2 / 2."""
+    """The divergence of geomloss, nearer to convergence for a larger scaling; doubled: its cost is |x - y|^2 / 2."""
 
     def work(x: Tensor, y: Tensor) -> Tensor:
         geomloss = importlib.import_module("geomloss")
