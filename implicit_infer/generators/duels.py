@@ -77,11 +77,14 @@ def make_duel(
     def generator_loss(generator: Player, critic: Player | None, batch: Batch) -> Tensor:
         if isinstance(comparison, MaximumLikelihood):
             return comparison.density_objective(generator, batch, random)
-        fake, real = sight(make(generator, batch)), sight(batch.real)
+        fake = sight(make(generator, batch))
         if critic is None:
             given = sight.given(batch.condition)
-            return comparison.generator_objective(_joined(real, given), _joined(fake, given))
-        return comparison.generator_objective(see(critic, real, batch), see(critic, fake, batch))
+            return comparison.generator_objective(_joined(sight(batch.real), given), _joined(fake, given))
+        at_model = see(critic, fake, batch)
+        # most losses do not look at the data, and the critic's pass over them is a sixth of a step
+        at_data = see(critic, sight(batch.real), batch) if comparison.needs_data else at_model
+        return comparison.generator_objective(at_data, at_model)
 
     def penalty(generator: Player, critic: Player, batch: Batch) -> Tensor:
         assert comparison.regulariser is not None
