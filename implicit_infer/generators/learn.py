@@ -103,9 +103,9 @@ def learn(
         packing: Samples that the critic sees at a time (PacGAN).
         standardise: Whether what is compared is in units of the data's standard deviation.
         penalise_every: Critic steps between two penalties, whose weight is multiplied accordingly.
-        precision: "bfloat16" does the networks' matrix products so (autocast): faster on GPUs, not on most processors.
+        precision: "bfloat16" does the networks' matrix products so (autocast): meant for GPUs, slower on processors.
         compile: Whether ``torch.compile`` is to fuse the networks; the critic only where no penalty differentiates it
-            twice. It costs half a minute, and pays for large networks.
+            twice. It costs half a minute at first; meant for GPUs, slower on processors.
         checkpoint: A folder. The game is kept there as it goes on; the same call goes on from it, bit by bit as if it
             had never stopped, on the same machine and library versions.
         max_time: Seconds after which the game stops where it is.

@@ -138,3 +138,23 @@ def test_lists(monkeypatch, capsys):
     for what, name in (("games", "alternating"), ("generators", "mlp"), ("comparisons", "wgan-gp")):
         assert run(monkeypatch, "list", what) == 0
         assert f"{name} " in capsys.readouterr().out
+
+
+def test_compare_asks_for_all_learners_at_once(monkeypatch, capsys, tmp_path, table):
+    from implicit_infer.generators import learners
+
+    asked = {}
+
+    def compare(generator, data, names, seeds, **settings):
+        asked.update(generator=generator, shape=data.shape, names=names, seeds=seeds, **settings)
+        rows = [{"learner": name, "seed": 0, **dict.fromkeys(learners.SCORES, 1.5)} for name in names]
+        return learners.LearnerComparison(rows, {"uniform": 8.0}, torch.zeros(2, 3))
+
+    monkeypatch.setattr(learners, "compare_learners", compare)
+    command = ["learn", table, "--compare", "mle, js", "--repeats", 2, "--seed", 3, "--out", tmp_path / "out", *QUICK]
+    assert run(monkeypatch, *command) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines() if "1.5" in line] == ["mle", "js"]
+    assert "a uniform law: 8" in said
+    assert (asked["generator"], asked["names"], asked["seeds"]) == ("flow", ["mle", "js"], [3, 4])
+    assert (asked["training"].steps, asked["batch_size"], asked["out"]) == (4, 16, tmp_path / "out")
