@@ -120,7 +120,7 @@ class Remembering(Duel):
     def _remembered(
         self, gradient: Sequence[Tensor], weights: Sequence[Tensor], means: Sequence[Tensor], graph: bool
     ) -> list[Tensor]:
-        with torch.set_grad_enabled(graph):
+        with torch.enable_grad() if graph else torch.no_grad():
             return [
                 own + 2 * self.weight * (weight - mean)
                 for own, weight, mean in zip(gradient, weights, means, strict=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from implicit_estimators.comparisons import Comparison
+from implicit_estimators.penalties import check_rows
 from implicit_infer.games.duel import Batch, Duel, Player
 from implicit_infer.generators.likelihood import MaximumLikelihood
 from implicit_infer.generators.sight import Sight
@@ -60,6 +61,9 @@ def make_duel(
 
     Returns:
         The duel.
+
+    Raises:
+        ValueError: If the comparison has a penalty, and the critic's output at a sample depends on the others.
     """
     call = Calls() if call is None else call
 
@@ -92,9 +96,12 @@ def make_duel(
         def seen(samples: Tensor, condition: Tensor | None = None) -> Tensor:
             return call(critic, samples, condition)
 
-        fake = sight(make(generator, batch))
-        return comparison.regulariser.penalty(seen, sight(batch.real), fake, random, sight.given(batch.condition))
+        real = sight(batch.real)
+        fake = sight(make(generator, batch)) if comparison.regulariser.needs_draws else real
+        return comparison.regulariser.penalty(seen, real, fake, random, sight.given(batch.condition))
 
+    if comparison.regulariser is not None and critic is not None:
+        check_rows(critic)
     if not comparison.trained:
         return Duel(generator, None, generator_loss, None, draw)
     return Duel(

@@ -101,8 +101,9 @@ class Learned:
     def log_ratio(self, x: Any, condition: Any = None) -> Tensor:
         r"""Log p/q of data and model at x, in nats, as the critic tells it.
 
-        The critic is that of the end of the game, and q the generator as it was there, not its average. Some losses
-        tell the ratio up to a factor.
+        The critic is that of the end of the game, and q the generator as it was there, not its average. Where the loss
+        tells the ratio up to a factor (Donsker and Varadhan's, KLIEP's, relativistic ones), the factor is taken of the
+        data that were kept and as many draws.
 
         Args:
             x: Samples in the units of the data, with shape (n, \*event_shape).
@@ -120,12 +121,20 @@ class Learned:
         if self.sight.packing > 1:
             raise ValueError(f"log_ratio: the critic sees {self.sight.packing} samples at a time, and no single one")
         rows = self._samples(x)
-        given = self.sight.given(self._given(condition, len(rows), "condition"))
-        seen = self.sight(rows)
-        found = self.comparison.log_ratio(self.critic(seen) if given is None else self.critic(seen, given))
+        found = self.comparison.log_ratio(self._judged(rows, self._given(condition, len(rows), "condition")))
         if found is None:
             raise ValueError(f"log_ratio: the critic of {self.comparison.name!r} tells no ratio of densities")
-        return found
+        if self.data is None:
+            return found
+        draws = self.sample((len(self.data),), self.given, seed=0)
+        sides = (self._judged(samples.to(self.device), self.given) for samples in (self.data, draws))
+        return found - self.comparison.log_normaliser(*sides)
+
+    def _judged(self, rows: Tensor, condition: Tensor | None) -> Tensor:
+        """The critic's outputs at samples in the units of the data."""
+        assert self.critic is not None
+        given = self.sight.given(condition)
+        return self.critic(self.sight(rows)) if given is None else self.critic(self.sight(rows), given)
 
     @torch.no_grad()
     def log_prob(self, x: Any, condition: Any = None) -> Tensor:

@@ -76,9 +76,11 @@ class Penalty:
 
     Attributes:
         name: Name in ``PENALTIES``.
+        needs_draws: Whether the points depend on the model's draws; where not, data will do for ``fake``.
     """
 
     name: ClassVar[str]
+    needs_draws: ClassVar[bool] = True
 
     def penalty(
         self, critic: Critic, real: Tensor, fake: Tensor, seed: Seed = None, condition: Tensor | None = None

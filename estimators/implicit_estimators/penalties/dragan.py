@@ -31,6 +31,7 @@ class Dragan(WassersteinPenalty):
     spread: float = 0.5
 
     name = "dragan"
+    needs_draws = False
 
     def points(self, real: Tensor, fake: Tensor, seed: Seed) -> Tensor:
         """The data with noise."""

@@ -26,6 +26,7 @@ class R1(Penalty):
     weight: float = 1.0
 
     name = "r1"
+    needs_draws = False
 
     def points(self, real: Tensor, fake: Tensor, seed: Seed) -> Tensor:
         """The data."""
@@ -50,6 +51,7 @@ class R2(R1):
     """
 
     name = "r2"
+    needs_draws = True
 
     def points(self, real: Tensor, fake: Tensor, seed: Seed) -> Tensor:
         """The model's samples."""
@@ -69,6 +71,7 @@ class ZeroCentred(R1):
     """
 
     name = "zero-centred"
+    needs_draws = True
 
     def points(self, real: Tensor, fake: Tensor, seed: Seed) -> Tensor:
         """One uniform point on the segment of each pair."""
