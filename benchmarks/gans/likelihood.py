@@ -33,14 +33,16 @@ The same Real NVP on a ring of eight normal clusters (sd .05, radius 1) and on s
 values, dequantised), by maximum likelihood and by WGAN-GP with two critic steps, and scored on the same test data:
 bits for each dimension (those of the uniform law over the range beside them), the distance that an independent critic
 finds, the mean Kolmogorov-Smirnov distance of the codes of test data from N(0, 1) beside what as many normal codes have
-by chance, and their mean log standard deviation. Medians over seeds."""
+by chance, and their mean log standard deviation. Medians over seeds
+3 to 5 (the settings were chosen after a look at 0 to 2)."""
 KEYS = ("data", "learner", "seed")
 
 DATA = ("ring", "digits")
 LEARNERS = ("mle", "wgan-gp")
 FOLDER = Path("runs/gans/likelihood")
 PICTURE = Path("docs/images/likelihood-and-game.png")
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
+"""Of this part: the settings were chosen after a look at seeds 0 to 2."""
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "ring": {"transforms": 6, "hidden": [64]},
@@ -97,8 +99,8 @@ def _learner(name: str) -> str | Comparison:
 
 
 def wanted(seeds: list[int]) -> list[dict[str, Any]]:
-    """Both learners on both sets of data, for the first three seeds: they differ by orders of magnitude."""
-    return [{"data": d, "learner": name, "seed": s} for s in seeds[: len(SEEDS)] for d in DATA for name in LEARNERS]
+    """Both learners on both sets of data, for three seeds of this part's own: they differ by orders of magnitude."""
+    return [{"data": d, "learner": name, "seed": s} for s in SEEDS for d in DATA for name in LEARNERS]
 
 
 def run(data: str, learner: str, seed: int) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
     ]
     for data in DATA:
         for learner in LEARNERS:
-            some = [row for row in rows if (row["data"], row["learner"]) == (data, learner)]
+            some = [r for r in rows if (r["data"], r["learner"]) == (data, learner) and r["seed"] in SEEDS]
             if not some:
                 continue
             figures = {
