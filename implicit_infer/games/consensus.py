@@ -11,7 +11,9 @@ from implicit_infer.games.duel import Duel, gradients
 
 @dataclass(frozen=True)
 class Consensus(Game):
-    r"""Both players share the loss :math:`L = \frac12 \|v\|^2`, beside their own.
+    r"""Both players also descend a loss that they share, the squared length of the field.
+
+    With :math:`L = \frac12 \|v\|^2`,
 
     .. math:: \theta \leftarrow \theta - \eta \nabla_\theta (L_G + \gamma L), \quad
         \psi \leftarrow \psi - \eta \nabla_\psi (L_C + \gamma L), \quad

@@ -18,7 +18,9 @@ Rule = Callable[[Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
 
 @dataclass(frozen=True)
 class Unrolled(Game):
-    r"""The generator descends its loss against the critic K steps ahead, :math:`\psi^K(\theta)`.
+    r"""The generator descends its loss against the critic as it will be some steps ahead.
+
+    With :math:`\psi^K(\theta)` the critic after K steps that answer :math:`\theta`,
 
     .. math:: \psi^0 = \psi, \quad \psi^{k+1} = \psi^k - \eta \nabla_\psi L_C(\theta, \psi^k), \qquad
         \frac{d L_G(\theta, \psi^K(\theta))}{d \theta} = \frac{\partial L_G}{\partial \theta}

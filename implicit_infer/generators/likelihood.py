@@ -32,7 +32,9 @@ from implicit_infer.games.duel import Batch, Duel
 
 @dataclass(frozen=True)
 class MaximumLikelihood(Comparison):
-    r"""The negative mean log-density of the data, in nats: for networks that have a ``log_prob(x[, condition])``.
+    r"""Maximum likelihood, for networks with a density: the mean of -log q at the data.
+
+    In nats; the network has a ``log_prob(x[, condition])``.
 
     It looks at no draws of the model. Where data have a point outside the model's support, it is infinite.
 
