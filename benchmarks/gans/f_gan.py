@@ -103,13 +103,12 @@ class LocationScale(nn.Module):
 
 
 def wanted(seeds: list[int]) -> list[dict[str, Any]]:
-    """The published divergences with every seed, the others with the first three."""
-    return [
-        {"divergence": name, "seed": seed}
-        for i, seed in enumerate(seeds)
-        for name in DIVERGENCES
-        if name in PUBLISHED or i < 3
+    """The published divergences with every seed, then the others with the first three."""
+    others = [name for name in DIVERGENCES if name not in PUBLISHED]
+    runs = [(name, seed) for seed in seeds for name in PUBLISHED] + [
+        (name, seed) for seed in seeds[:3] for name in others
     ]
+    return [{"divergence": name, "seed": seed} for name, seed in runs]
 
 
 def run(divergence: str, seed: int) -> dict[str, Any]:

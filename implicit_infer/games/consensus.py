@@ -13,8 +13,6 @@ from implicit_infer.games.duel import Duel, gradients
 class Consensus(Game):
     r"""Both players also descend a loss that they share, the squared length of the field.
 
-    With :math:`L = \frac12 \|v\|^2`,
-
     .. math:: \theta \leftarrow \theta - \eta \nabla_\theta (L_G + \gamma L), \quad
         \psi \leftarrow \psi - \eta \nabla_\psi (L_C + \gamma L), \quad
         L = \tfrac12 \|\nabla_\theta L_G\|^2 + \tfrac12 \|\nabla_\psi L_C\|^2

@@ -37,8 +37,8 @@ class AnnealedNoise:
         ValueError: If ``start`` is negative or infinite, or ``until`` is not positive.
 
     Example:
-        >>> [AnnealedNoise(0.4, until=0.5).at(share) for share in (0.0, 0.25, 0.5, 1.0)]
-        [0.4, 0.2, 0.0, 0.0]
+        >>> AnnealedNoise(0.4, until=0.5).at(0.25)
+        0.2
     """
 
     start: float
