@@ -98,7 +98,7 @@ METHODS: dict[str, Method] = {
     "kl+r1": Method("f-GAN, KL, R1", "kl", {"penalty": "r1"}),
     "relativistic": Method("relativistic GAN", "relativistic"),
     "wgan-clip": Method("WGAN, weights clipped at 0.1", "wgan-clip", {"clip": 0.1}),
-    "wgan-gp": Method("WGAN-GP", "wgan-gp"),
+    "wgan-gp": Method("WGAN-GP, weight 10", "wgan-gp", {"penalty": "wgan-gp"}),
     "wgan-gp-0.1": Method("WGAN-GP, weight 0.1", "wgan-gp", {"penalty": SOFT}),
     "wgan-lp": Method("WGAN-GP, one-sided", "wgan-gp", {"one_sided": True}),
     "wgan-sn": Method("WGAN, spectral norm", "wgan-sn"),

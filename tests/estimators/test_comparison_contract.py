@@ -254,8 +254,8 @@ def test_settings_replace_the_comparisons_own() -> None:
     assert (chosen.regulariser, chosen.critic_steps) == (PENALTIES["r1"](), 3)
     assert comparison(chosen) == chosen
     assert comparison(chosen, critic_steps=2).critic_steps == 2
-    assert comparison("wgan-gp", one_sided=True).regulariser == WassersteinPenalty(one_sided=True)
-    assert comparison("wgan-gp").regulariser == WassersteinPenalty()
+    assert comparison("wgan-gp", one_sided=True).regulariser == WassersteinPenalty(0.1, one_sided=True)
+    assert comparison("wgan-gp").regulariser == WassersteinPenalty(0.1)
     third = comparison("alpha", alpha=0.7)
     assert isinstance(third, Adversarial)
     assert third.learns == FDivergenceLoss(divergence=Alpha(0.7))

@@ -247,7 +247,7 @@ LARGEST = {
     "kliep": (0.5, 0.5),
     "kernel-logistic": (0.2, 0.25),
 }
-"""Mean absolute error of log r at samples of p and of q, n = 1000: what there is room for, well above what any of them has."""
+"""Mean absolute error of log r at samples of p and of q, n = 1000, with room above what any has."""
 
 
 @pytest.mark.parametrize("name", ALL)
