@@ -408,7 +408,7 @@ def test_a_result_says_what_was_run(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_and_started_again_nothing_is_repeated_and_nothing_lost(tmp_path, workers):
     out, calls = tmp_path / "out", tmp_path / "calls"
     calls.touch()

@@ -12,7 +12,7 @@ from implicit_simulators.benchmark import GaussianLinear, TwoMoons
 @pytest.fixture(scope="module")
 def trained():
     simulator = GaussianLinear(dim=2)
-    method = GATSBI(hidden=(64, 64), training=Training(2500, 5e-4, 1e-3))
+    method = GATSBI(hidden=(64, 64), training=Training(1200, 5e-4, 1e-3))
     return simulator, method.infer(Question(simulator, torch.zeros(2), 5000, seed=0, progress=False))
 
 
@@ -20,8 +20,9 @@ def trained():
 def test_gaussian_posterior_at_more_than_one_observation(trained, observed):
     """Amortised: mean within 0.15 and standard deviation within 15 % of the exact posterior's.
 
-    The simulations alone allow sqrt((1 + |x'|^2) / n) = 0.03 and 0.01; the game adds its own wandering, for which the
-    bound leaves room. An untrained generator misses the second observation by 0.5 to 1.8 standard deviations.
+    The simulations alone allow sqrt((1 + |x'|^2) / n) = 0.03 and 0.01; the game adds its own wandering: at most 0.06
+    in the mean and 0.09 in the standard deviation over seeds 100 to 102.
+    An untrained generator misses the second observation by 0.5 to 1.8 standard deviations.
     """
     simulator, posterior = trained
     x = torch.tensor(observed)
@@ -48,6 +49,7 @@ def test_it_has_no_density(trained):
         posterior.log_prob(torch.zeros(1, 2))
 
 
+@pytest.mark.slow
 def test_two_moons_stays_inside_the_prior_and_beats_it():
     simulator = TwoMoons()
     method = GATSBI(hidden=(64, 64), training=Training(1500, 5e-4, 1e-3))

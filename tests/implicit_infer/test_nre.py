@@ -63,9 +63,11 @@ def test_loss_and_gradient_are_finite_far_out(value):
         assert (joint.grad < -1e-3).all()
 
 
-@pytest.mark.parametrize("epochs", [10, pytest.param(40, marks=pytest.mark.slow)])
-def test_gaussian_linear_posterior(epochs):
-    """10,000 simulations: mean and covariance of ten parameters within Monte Carlo error of the closed form.
+@pytest.mark.parametrize(
+    ("n", "m", "epochs"), [(5_000, 1_000, 10), pytest.param(10_000, 2_000, 40, marks=pytest.mark.slow)]
+)
+def test_gaussian_linear_posterior(n, m, epochs):
+    """From n simulations, m draws: mean and covariance of ten parameters within Monte Carlo error of the closed form.
 
     Least squares on n pairs, the best that n simulations allow in this model, has standard error
     sd sqrt((1 + |x'|^2) / n) in the posterior mean (|x'| the standardised observation) and 1/sqrt(n) of a variance in
@@ -73,7 +75,6 @@ def test_gaussian_linear_posterior(epochs):
     of the combined standard errors, which 65 normal figures all keep with probability above 0.999.
     """
     simulator = GaussianLinear()
-    n, m = 10_000, 2_000
     observed = simulator.simulate(simulator.sample_prior(1, seed=20), seed=20)[0]
     method = NRE(epochs=epochs, sampler=EnsembleSampler(walkers=200, warmup=300, thin=100))
     posterior = method.infer(Question(simulator, observed, budget=n, seed=5, progress=False))
@@ -100,14 +101,17 @@ def test_two_moons_beats_the_prior_by_far():
 
 
 def test_potential_is_a_density_up_to_a_constant():
-    """On Gaussian linear with d = 2, potential differences follow the exact log density's to within 0.25 nats."""
+    """On Gaussian linear with d = 2, potential differences follow the exact log density's to within 0.15 nats.
+
+    Seeds 100 to 102 keep 0.04.
+    """
     simulator = GaussianLinear(dim=2)
     observed = torch.tensor([0.2, -0.1])
-    posterior = NRE(hidden=(32, 32), epochs=30).infer(Question(simulator, observed, 5000, seed=3, progress=False))
+    posterior = NRE(hidden=(32, 32), epochs=8).infer(Question(simulator, observed, 5000, seed=3, progress=False))
     exact = simulator.posterior(observed)
     theta = exact.sample((100,))
     gap = posterior.potential(theta) - exact.log_prob(theta)
-    assert gap.std() < 0.25
+    assert gap.std() < 0.15
     assert posterior.potential(theta[0]).shape == ()
     with pytest.raises(NotImplementedError, match="no normalised density"):
         posterior.log_prob(theta)
