@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 
-from implicit_estimators.names import unknown
+from implicit_estimators.names import named
 from implicit_infer.games.alternating import Alternating
 from implicit_infer.games.base import Game, Optimisers
 from implicit_infer.games.consensus import Consensus
@@ -50,18 +49,7 @@ def game(name: str | Game | type[Game], **settings: Any) -> Game:
         >>> game("alternating", critic_steps=5)
         Alternating(critic_steps=5)
     """
-    if isinstance(name, str):
-        if name not in GAMES:
-            raise unknown(name, GAMES, "game")
-        name = GAMES[name]
-    kind = name if isinstance(name, type) else type(name)
-    if not issubclass(kind, Game):
-        raise TypeError(f"game: expected a name or a Game such as Alternating(); got {kind.__name__}")
-    known = [setting.name for setting in fields(kind) if setting.init]
-    for setting in settings:
-        if setting not in known:
-            raise unknown(setting, known, f"setting of {kind.name!r}")
-    return kind(**settings) if isinstance(name, type) else replace(name, **settings)
+    return named(name, GAMES, Game, settings)
 
 
 __all__ = [

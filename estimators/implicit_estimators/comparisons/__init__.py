@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 
 from implicit_estimators.comparisons.adversarial import Adversarial
@@ -29,7 +28,7 @@ from implicit_estimators.comparisons.relativistic import R3GAN, RelativisticAver
 from implicit_estimators.comparisons.scores import LSGAN, BrierGAN, ExponentialGAN, HingeGAN
 from implicit_estimators.comparisons.transport import SinkhornMatching, SlicedMatching
 from implicit_estimators.comparisons.wasserstein import FisherGAN, WassersteinGAN, WassersteinGP, WassersteinSN
-from implicit_estimators.names import unknown
+from implicit_estimators.names import named
 
 COMPARISONS: dict[str, type[Comparison]] = {
     "gan": GAN,
@@ -90,18 +89,7 @@ def comparison(name: str | Comparison | type[Comparison], **settings: Any) -> Co
         >>> comparison("gan", penalty="r1").regulariser
         R1(weight=1.0)
     """
-    if isinstance(name, str):
-        if name not in COMPARISONS:
-            raise unknown(name, COMPARISONS, "comparison")
-        name = COMPARISONS[name]
-    kind = name if isinstance(name, type) else type(name)
-    if not issubclass(kind, Comparison):
-        raise TypeError(f"comparison: expected a name or a Comparison such as GAN(...); got {kind.__name__}")
-    known = [field.name for field in fields(kind) if field.init]
-    for setting in settings:
-        if setting not in known:
-            raise unknown(setting, known, f"setting of {kind.name!r}")
-    return kind(**settings) if isinstance(name, type) else replace(name, **settings)
+    return named(name, COMPARISONS, Comparison, settings)
 
 
 __all__ = [

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from implicit_estimators.comparisons.base import Comparison
+from implicit_estimators.comparisons.features import check_numbers, features_of
 from implicit_estimators.comparisons.mmd import matrices
 from implicit_estimators.kernels import squared_distances
 from implicit_estimators.penalties import Critic, Penalty, WassersteinPenalty, check_rows
@@ -67,9 +68,7 @@ class CramerPenalty(WassersteinPenalty):
         if len(real) < 2 or len(fake) < 2:
             raise ValueError(f"real, fake: expected at least 2 rows of each; got {len(real)} and {len(fake)}")
 
-        def features(samples: Tensor, condition: Tensor | None) -> Tensor:
-            output = critic(samples) if condition is None else critic(samples, condition)
-            return output[:, None] if output.ndim == 1 else output
+        features = features_of(critic)
 
         half = len(real) // 2
         here, there = (None, None) if condition is None else (condition[:half], condition[half:])
@@ -102,11 +101,7 @@ class CramerGAN(Comparison):
     name = "cramer"
 
     def __post_init__(self) -> None:
-        for argument, value in (("features", self.features), ("critic_steps", self.critic_steps)):
-            if value < 1:
-                raise ValueError(f"{argument}: expected a positive int; got {value}")
-        if not self.penalty_weight >= 0:
-            raise ValueError(f"penalty_weight: expected a number that is not negative; got {self.penalty_weight}")
+        check_numbers(self.features, self.critic_steps, self.penalty_weight)
 
     @property
     def outputs(self) -> int:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from implicit_estimators.comparisons.base import Comparison
+from implicit_estimators.comparisons.features import check_numbers, features_of
 from implicit_estimators.comparisons.mmd import matrices
 from implicit_estimators.discrepancies.mmd import mmd_squared
 from implicit_estimators.kernels import Kernel, RationalQuadratic
@@ -66,9 +67,7 @@ class WitnessPenalty(WassersteinPenalty):
         """
         check_rows(critic)
 
-        def features(samples: Tensor, condition: Tensor | None = None) -> Tensor:
-            output = critic(samples) if condition is None else critic(samples, condition)
-            return output[:, None] if output.ndim == 1 else output
+        features = features_of(critic)
 
         at_data, at_model = (features(side.detach(), condition) for side in (real, fake))
 
@@ -109,11 +108,7 @@ class MMDGAN(Comparison):
     name = "mmd-gan"
 
     def __post_init__(self) -> None:
-        for argument, value in (("features", self.features), ("critic_steps", self.critic_steps)):
-            if value < 1:
-                raise ValueError(f"{argument}: expected a positive int; got {value}")
-        if not self.penalty_weight >= 0:
-            raise ValueError(f"penalty_weight: expected a number that is not negative; got {self.penalty_weight}")
+        check_numbers(self.features, self.critic_steps, self.penalty_weight)
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip: expected a positive number or None; got {self.clip}")
 
