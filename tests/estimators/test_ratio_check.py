@@ -9,17 +9,15 @@ import torch
 
 from implicit_estimators.estimate import Estimate
 from implicit_estimators.ratio import RatioCheck, check_ratio
-from implicit_estimators.ratio.check import _calibration_line, effective_number, tail_index
-
-ROWS = 2000
+from implicit_estimators.ratio.check import calibration_line, effective_number, tail_index
 
 
-def check(plane, wrong, seed: int = 0) -> RatioCheck:
-    p, q = plane.samples(ROWS, ROWS, seed)
+def check(plane, wrong, seed: int = 0, rows: int = 2000) -> RatioCheck:
+    p, q = plane.samples(rows, rows, seed)
     return check_ratio(wrong(plane.log_ratio(p)), wrong(plane.log_ratio(q)), p, q, seed=seed)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_the_true_ratio_is_trusted(plane, seed: int) -> None:
     """Although E_q r^2 is infinite here, so that means of r over q come out too small with too small an error."""
     found = check(plane, lambda s: s, seed)
@@ -44,7 +42,7 @@ def test_the_true_ratio_is_trusted(plane, seed: int) -> None:
     ids=["one", "factor", "fraction", "steep", "flat", "shifted", "exchanged", "step"],
 )
 def test_wrong_ratios_are_off(plane, wrong, reason: str) -> None:
-    found = check(plane, wrong)
+    found = check(plane, wrong, rows=2000 if "slope" in reason else 1000)  # a slope takes more rows to tell
     assert found.verdict.startswith("off: ")
     assert reason in found.verdict
     assert not found.trusted
@@ -53,7 +51,7 @@ def test_wrong_ratios_are_off(plane, wrong, reason: str) -> None:
 @pytest.mark.parametrize("stretch", [2, 4, 10])
 def test_being_too_sure_is_no_excuse(plane, stretch: float) -> None:
     """A stretched ratio leaves few samples undecided, but p and q do overlap, as its recalibration shows."""
-    found = check(plane, lambda s: stretch * s)
+    found = check(plane, lambda s: stretch * s, rows=1000)
     assert found.verdict.startswith("off: ")
     assert max(found.effective_q, found.effective_p) < 50
 
@@ -198,7 +196,7 @@ def test_the_calibration_line_has_the_error_it_says(plane, n: int, m: int) -> No
     scores = []
     for seed in range(200):
         p, q = plane.samples(n, m, seed)
-        intercept, slope = _calibration_line(*(1.25 * (plane.log_ratio(side).double() - 0.4) for side in (p, q)))
+        intercept, slope = calibration_line(*(1.25 * (plane.log_ratio(side).double() - 0.4) for side in (p, q)))
         scores.append([(slope - 0.8) / slope.standard_error, (intercept - 0.4) / intercept.standard_error])
     z = torch.tensor(scores)
     assert z.mean(0).abs().max() < 5 / math.sqrt(200)
@@ -207,11 +205,11 @@ def test_the_calibration_line_has_the_error_it_says(plane, n: int, m: int) -> No
 
 @pytest.mark.parametrize("log_r", [torch.zeros(50).double(), torch.full((50,), 3.0).double()])
 def test_there_is_no_line_through_one_point(log_r) -> None:
-    assert [line.standard_error for line in _calibration_line(log_r, log_r)] == [math.inf, math.inf]
+    assert [line.standard_error for line in calibration_line(log_r, log_r)] == [math.inf, math.inf]
 
 
 def test_there_is_no_line_between_separable_samples() -> None:
-    lines = _calibration_line(1 + torch.rand(50).double(), -1 - torch.rand(50).double())
+    lines = calibration_line(1 + torch.rand(50).double(), -1 - torch.rand(50).double())
     assert [line.standard_error for line in lines] == [math.inf, math.inf]
 
 
@@ -237,7 +235,7 @@ def test_the_tail_index_of_a_pareto_sample(index: float) -> None:
 
 def test_it_is_repeatable_and_prints_a_table(plane) -> None:
     before = torch.get_rng_state()
-    first, second = check(plane, lambda s: s), check(plane, lambda s: s)
+    first, second = (check(plane, lambda s: s, rows=1000) for _ in range(2))
     assert first.weighted_auc == second.weighted_auc
     assert torch.equal(before, torch.get_rng_state())
     lines = str(first).splitlines()
