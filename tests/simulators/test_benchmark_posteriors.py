@@ -40,7 +40,7 @@ OWN = [
     name for name in DIMENSIONS if name not in SAME_POSTERIOR
 ]  # the others are held to these in test_benchmark_tasks
 SMOOTH = [name for name in OWN if name != "two-moons"]  # the ends of the moons are a jump, where Stein's identity fails
-THINNED = {"benchmark-sir": 10, "benchmark-lotka-volterra": 10}  # what differential equations cost
+THINNED = {"benchmark-sir": 20, "benchmark-lotka-volterra": 20}  # what differential equations cost
 FALSE_ALARM = 1e-5
 
 
