@@ -12,6 +12,7 @@ DEMO := implicit-infer compare lotka-volterra --observed hudson-bay \
 	--methods rejection-abc,smc-abc,nre,gatsbi,npe --budgets 10000 --repeats 1 --workers 2 --out runs/hudson-bay --seed 0
 
 # Tests use JOBS processes of one thread each: small tensors gain nothing from more, and oversubscribed cores lose much.
+# Each process gets whole files, so that what a file fits or compiles once is not made again in every process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,10 +29,10 @@ results: $(INSTALLED) ## Repeat the demo over three seeds: the table of the READ
 	$(BIN)/$(DEMO) --repeats 3
 
 test: $(INSTALLED) ## Run the fast tests (JOBS=2 processes)
-	$(PYTEST) -n $(JOBS)
+	$(PYTEST) -n $(JOBS) --dist loadfile
 
 test-slow: $(INSTALLED) ## Run the statistical tests that take minutes
-	$(PYTEST) -n $(JOBS) -m 'slow and not gpu'
+	$(PYTEST) -n $(JOBS) --dist loadfile -m 'slow and not gpu'
 
 test-gpu: $(INSTALLED) ## Run the tests that need CUDA
 	$(BIN)/pytest -m gpu
@@ -45,7 +46,7 @@ test-wheel: $(INSTALLED) ## Build the wheel and run the fast tests against it, i
 	$(BIN)/pip --python $(WHEEL_VENV)/bin/python install --quiet --no-deps dist/*.whl
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($(WHEEL_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
-	cd $(WHEEL_VENV) && OMP_NUM_THREADS=1 bin/python -m pytest -n $(JOBS) \
+	cd $(WHEEL_VENV) && OMP_NUM_THREADS=1 bin/python -m pytest -n $(JOBS) --dist loadfile \
 		-c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" -o pythonpath= "$(CURDIR)/tests"
 
 lint: $(INSTALLED) ## Check style, formatting and the direction of imports

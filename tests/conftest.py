@@ -21,16 +21,6 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(1)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Give each xdist process whole files: what a file fits or compiles once is not made again in every process."""
-    if config.getoption("dist") != "load":  # asked for something else
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    return LoadFileScheduling(config, log)
-
-
 def global_state() -> dict[str, object]:
     """What the library must never change for its user, by name."""
     return {
