@@ -120,10 +120,10 @@ def sklearn(x: Tensor, y: Tensor) -> Tensor:
 
 def keops(x: Tensor, y: Tensor) -> Tensor:
     """KeOps' symbolic matrices."""
-    LazyTensor = importlib.import_module("pykeops.torch").LazyTensor  # noqa: N806 - a class
+    symbolic = importlib.import_module("pykeops.torch").LazyTensor
 
     def total(a: Tensor, b: Tensor) -> Any:
-        squared = ((LazyTensor(a[:, None]) - LazyTensor(b[None])) ** 2).sum(-1)
+        squared = ((symbolic(a[:, None]) - symbolic(b[None])) ** 2).sum(-1)
         return (
             functools.reduce(lambda one, other: one + other, [(-gamma * squared).exp() for gamma in GAMMAS])
             .sum(1)

@@ -147,7 +147,7 @@ def speed(which: str) -> None:
         from densratio import uLSIF
 
         uLSIF(p[:200], q[:200], sigma=1.0, lambda_=1.0, verbose=False)  # its kernels are compiled on first use
-        np.random.seed(0)  # noqa: NPY002  the same draw as below
+        np.random.seed(0)  # noqa: NPY002  the package's generator, for the same draw as below
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
     if which == "package":

@@ -318,7 +318,7 @@ def learn(
         critic_learning_rate=critic_learning_rate,
         instance_noise=instance_noise,
         packing=packing,
-        precision=precision,  # type: ignore[arg-type]  # learn says which there are
+        precision=precision,
         checkpoint=out / "game",
         max_time=max_time,
         seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,7 +63,7 @@ def learn(
     packing: int = 1,
     standardise: bool = True,
     penalise_every: int = 1,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: str = "float32",
     compile: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     max_time: float | None = None,
@@ -103,7 +103,8 @@ def learn(
         packing: Samples that the critic sees at a time (PacGAN).
         standardise: Whether what is compared is in units of the data's standard deviation.
         penalise_every: Critic steps between two penalties, whose weight is multiplied accordingly.
-        precision: "bfloat16" does the networks' matrix products so (autocast): meant for GPUs, slower on processors.
+        precision: "float32", or "bfloat16", which does the networks' matrix products in half the bits (autocast):
+            meant for GPUs, slower on processors.
         compile: Whether ``torch.compile`` is to fuse the networks; the critic only where no penalty differentiates it
             twice. It costs half a minute at first; meant for GPUs, slower on processors.
         checkpoint: A folder. The game is kept there as it goes on; the same call goes on from it, bit by bit as if it

@@ -45,7 +45,8 @@ class WassersteinGP(Adversarial):
 
     The weight is 0.1, that of the authors' code for toy problems, and not the 10 of the paper's text: in few columns a
     critic that must have slope 1 everywhere cannot turn round, for it would have to pass through slope 0, and the
-    generator runs away. For images, give ``WassersteinPenalty(10)``; ``one_sided=True`` is at ease with any weight.
+    generator runs away. For images, give ``WassersteinPenalty(10)``; ``one_sided=True`` lets a large
+    weight turn round, too.
 
     References:
         | Improved Training of Wasserstein GANs (Gulrajani et al., 2017)
