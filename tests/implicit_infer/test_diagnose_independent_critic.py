@@ -1,3 +1,5 @@
+"""A fresh critic finds the distance between normal laws, and sees that a copy of the training data is no model."""
+
 import pytest
 import torch
 

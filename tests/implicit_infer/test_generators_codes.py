@@ -1,3 +1,5 @@
+"""Codes of a known map are normal where they should be, and told where they are not."""
+
 import math
 
 import pytest

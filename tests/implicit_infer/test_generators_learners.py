@@ -1,3 +1,5 @@
+"""The same network by likelihood and by games: one data split, one score, and runs that are kept and resumed."""
+
 import pytest
 import torch
 

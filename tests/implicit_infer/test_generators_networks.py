@@ -1,3 +1,5 @@
+"""Every generator: shapes, gradients to every parameter, its config rebuilt, and densities that integrate to one."""
+
 import json
 import math
 

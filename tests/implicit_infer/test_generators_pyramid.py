@@ -1,3 +1,5 @@
+"""A Laplacian pyramid gives images back exactly, and is learned level by level."""
+
 import pytest
 import torch
 
