@@ -1,4 +1,4 @@
-"""A Laplacian pyramid gives images back exactly, and is learned level by level."""
+"""A Laplacian pyramid is learned level by level, each by a critic that sees the blurred image beside it."""
 
 import pytest
 import torch
