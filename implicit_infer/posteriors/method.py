@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.runs import Runs
 from implicit_infer.simulate import simulate
 from implicit_infer.stored import StoredRuns
-from implicit_simulators import Simulator
+from implicit_simulators import Simulator, Stream
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,20 @@ class Question:
         if len(runs) < self.budget:  # Ctrl-C ends simulate() with what it has; a method must not go on with less
             raise KeyboardInterrupt(f"stopped after {len(runs)} of {self.budget} simulations")
         return runs
+
+    def simulate(self, theta: Tensor, part: int) -> Runs:
+        r"""Simulations at parameters that a method chose itself, such as those of a later round.
+
+        Args:
+            theta: Parameters with shape (n, d), in the prior's support; the method answers for the budget.
+            part: A number from 1 on, another for every call: the stream of the simulations.
+
+        Returns:
+            The runs, in the order of theta; rows that failed are NaN.
+        """
+        seed = Stream.of(self.seed, part, "observe").key
+        with torch.no_grad():
+            return Runs(theta, self.simulator.simulate(theta, seed), seed, {}, self.simulator.parameter_names)
 
 
 class Method:

@@ -33,6 +33,8 @@ class Simulator:
         reference_theta: The d parameters at which the literature usually tests it, or None.
         releases_gil: Whether ``simulate`` spends its time outside Python, so that threads run blocks side by side.
         block: Rows simulated with one stream.
+        points: How many draws, independent and of one law given theta, one x consists of: the rows of
+            ``x.reshape(points, -1)``. A method that knows may learn from each of them.
     """
 
     name: str = "simulator"
@@ -43,6 +45,7 @@ class Simulator:
     reference_theta: tuple[float, ...] | None = None
     releases_gil: bool = False
     block: int = BLOCK
+    points: int = 1
     observations: ClassVar[tuple[str, ...]] = ()
     """Names of the real data sets that ship with this simulator (``observation(name)`` loads one)."""
 

@@ -43,6 +43,7 @@ class SLCP(BenchmarkTask):
     parameter_names = tuple(f"theta_{i + 1}" for i in range(5))
     event_shape = torch.Size([2 * POINTS])
     differentiable = True
+    points = POINTS
     reference_theta = (0.7, -2.9, -1.0, -0.9, 0.6)
 
     def __init__(self) -> None:

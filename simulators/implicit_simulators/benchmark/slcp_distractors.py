@@ -53,6 +53,7 @@ class SLCPDistractors(SLCP):
     """
 
     name = "slcp-distractors"
+    points = 1  # four of the hundred numbers' pairs are, but who infers is not to know which
     event_shape = torch.Size([SLCP.event_shape[0] + DISTRACTORS])
 
     def _simulate(self, theta: Tensor, stream: Stream) -> Tensor:

@@ -1,0 +1,153 @@
+"""What every fit is, whoever made it: parameters by name, how sure they are, how they were found, and a warning."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from implicit_infer.fitting.question import FitQuestion
+from implicit_simulators import Seed, Simulator, Stream
+from implicit_simulators.base import as_tensor
+
+
+@dataclass
+class Trace:
+    """The way that a fit went: one entry for each step that was noted.
+
+    Attributes:
+        simulations: Simulations spent by then.
+        theta: The parameters then, each with shape (d,).
+        figures: What the method says of the step (loss, entropy, ...), each a list as long.
+    """
+
+    simulations: list[int] = field(default_factory=list)
+    theta: list[Tensor] = field(default_factory=list)
+    figures: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, simulations: int, theta: Tensor, **figures: float) -> None:
+        """Add a step; every step of one fit has the same figures."""
+        self.simulations.append(simulations)
+        self.theta.append(theta.detach().cpu().clone())
+        for name, value in figures.items():
+            self.figures.setdefault(name, []).append(float(value))
+
+
+class Fit:
+    r"""Fitted parameters of a simulator.
+
+    Args:
+        simulator: The simulator that was fitted.
+        data: What it was fitted to, with shape (m, \*event_shape).
+        theta: The estimate, with shape (d,).
+        method: Name of the method.
+        simulations: Simulations spent, failed ones included.
+        trace: The way there.
+        covariance: Estimated covariance of the estimate, with shape (d, d), or None where the method has none.
+        draws: Draws that stand for the uncertainty (of a proposal, a bootstrap, a profile), with shape (k, d), or None.
+        figures: What the method says of its own run: JSON-able.
+        warnings: Sentences that a user should read.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        data: Tensor,
+        theta: Tensor,
+        *,
+        method: str,
+        simulations: int,
+        trace: Trace,
+        covariance: Tensor | None = None,
+        draws: Tensor | None = None,
+        figures: dict[str, Any] | None = None,
+        warnings: list[str] | None = None,
+    ) -> None:
+        self.simulator = simulator
+        self.data = data
+        self.theta = theta.detach().cpu()
+        self.method = method
+        self.simulations = simulations
+        self.trace = trace
+        self.covariance = covariance
+        self.draws = draws
+        self.figures = dict(figures or {})
+        self.warnings = list(warnings or [])
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The estimate by name."""
+        return dict(zip(self.simulator.parameter_names, self.theta.tolist(), strict=True))
+
+    @property
+    def standard_errors(self) -> dict[str, float] | None:
+        """Standard error of each parameter by name: of the draws, or from the covariance; None if neither is there."""
+        if self.draws is not None:
+            spread = self.draws.std(0)
+        elif self.covariance is not None:
+            spread = self.covariance.diagonal().clamp_min(0).sqrt()
+        else:
+            return None
+        return dict(zip(self.simulator.parameter_names, spread.tolist(), strict=True))
+
+    def sample(self, sample_shape: tuple[int, ...] | torch.Size = (), *, seed: Seed = None) -> Tensor:
+        r"""Draw from the distribution that the method left over theta, with shape (\*sample_shape, d).
+
+        Raises:
+            NotImplementedError: If the method left none.
+        """
+        if self.draws is None:
+            raise NotImplementedError(f"a fit by {self.method} is a point: it has no distribution over its parameters")
+        shape = torch.Size(sample_shape)
+        generator = Stream.of(seed, role="sample").torch()
+        rows = torch.randint(len(self.draws), (shape.numel(),), generator=generator)
+        return self.draws[rows].reshape(*shape, -1)
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name}={value:.4g}" for name, value in self.parameters.items())
+        return f"<fit of {self.simulator!r} by {self.method}: {found}; {self.simulations} simulations>"
+
+
+class FitMethod:
+    """Answers a ``FitQuestion`` with a ``Fit``. Children are frozen dataclasses of their settings.
+
+    Attributes:
+        name: The method's name in ``ii.fit_methods()`` and on the command line.
+        compares: Whether the method holds draws against data by a ``Comparison``, which it then has as the setting
+            ``comparison``.
+    """
+
+    name: ClassVar[str]
+    compares: ClassVar[bool] = False
+
+    def fit(self, question: FitQuestion) -> Fit:
+        """Answer the question, spending at most ``question.budget`` simulations."""
+        raise NotImplementedError(f"{type(self).__name__} must write fit(question)")
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by name, for reports."""
+        return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
+
+
+def check_data(simulator: Simulator, data: Any) -> Tensor:
+    r"""``data`` as a finite tensor of shape (m, \*event_shape); a single observation is taken as m = 1.
+
+    Raises:
+        ValueError: If it has another shape, no rows, or holds NaN or infinity.
+    """
+    if isinstance(data, str):
+        return simulator.observation(data)[None]
+    data = as_tensor(data, "data")
+    if data.shape == simulator.event_shape:
+        data = data[None]
+    if data.ndim == 1 and simulator.event_shape in (torch.Size([]), torch.Size([1])):
+        data = data.reshape(-1, *simulator.event_shape)
+    if data.shape[1:] != simulator.event_shape or not len(data):
+        expected = ", ".join(map(str, ("m", *simulator.event_shape)))
+        raise ValueError(f"data: {simulator.name} expects shape ({expected}); got {tuple(data.shape)}")
+    if not torch.isfinite(data).all():
+        bad = int((~torch.isfinite(data)).sum())
+        raise ValueError(f"data: expected finite values; {bad} of {data.numel()} are NaN or infinite")
+    return data
