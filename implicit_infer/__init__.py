@@ -8,12 +8,28 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from implicit_infer import abc, diagnose, posteriors
-    from implicit_infer.catalogue import comparisons, games, generators, methods, ratio_methods, simulators
+    from implicit_infer import abc, diagnose, fitting, posteriors
+    from implicit_infer.catalogue import (
+        comparisons,
+        fit_methods,
+        games,
+        generators,
+        methods,
+        ratio_methods,
+        simulators,
+    )
     from implicit_infer.generators.learn import learn, load_learned
     from implicit_infer.simulate import simulate
     from implicit_infer.stored import open_runs
-    from implicit_infer.verbs import compare, estimate_ratio, infer, load_ratio, mutual_information, two_sample_test
+    from implicit_infer.verbs import (
+        compare,
+        estimate_ratio,
+        fit,
+        infer,
+        load_ratio,
+        mutual_information,
+        two_sample_test,
+    )
 
 __all__ = [
     "abc",
@@ -21,6 +37,9 @@ __all__ = [
     "comparisons",
     "diagnose",
     "estimate_ratio",
+    "fit",
+    "fit_methods",
+    "fitting",
     "games",
     "generators",
     "infer",
@@ -41,6 +60,8 @@ _VERBS = {
     "compare": "implicit_infer.verbs",
     "comparisons": "implicit_infer.catalogue",
     "estimate_ratio": "implicit_infer.verbs",
+    "fit": "implicit_infer.verbs",
+    "fit_methods": "implicit_infer.catalogue",
     "games": "implicit_infer.catalogue",
     "generators": "implicit_infer.catalogue",
     "infer": "implicit_infer.verbs",
@@ -57,7 +78,7 @@ _VERBS = {
 }
 """Where each function of the public face is written: imported when it is first asked for."""
 
-_NAMESPACES = ("abc", "diagnose", "posteriors")
+_NAMESPACES = ("abc", "diagnose", "fitting", "posteriors")
 
 
 def __getattr__(name: str) -> Any:

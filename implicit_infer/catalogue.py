@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from implicit_estimators.comparisons import Comparison
+    from implicit_infer.fitting.base import FitMethod
     from implicit_infer.posteriors.method import Method
 
 METHODS = {
@@ -21,6 +23,9 @@ METHODS = {
     "npe": "implicit_infer.posteriors.npe:NPE",
 }
 """Inference methods, in the order in which comparisons list them."""
+
+FIT_METHODS: dict[str, str] = {}
+"""Ways to fit a simulator's parameters to data."""
 
 COMPARISONS = {
     "gan": "implicit_estimators.comparisons.gans:GAN",
@@ -148,6 +153,11 @@ def methods() -> Catalogue:
     return Catalogue("method", METHODS)
 
 
+def fit_methods() -> Catalogue:
+    """Fitting methods by name: what ``ii.fit`` takes."""
+    return Catalogue("fit method", FIT_METHODS)
+
+
 def comparisons() -> Catalogue:
     """Comparisons by name: what ``ii.learn`` takes."""
     return Catalogue("comparison", COMPARISONS | DENSITIES)
@@ -208,4 +218,40 @@ def resolve_method(method: str | Method | type[Method]) -> Method:
         method = method()
     if not isinstance(method, Method):
         raise TypeError(f"method: expected a name or a Method such as NRE(...); got {type(method).__name__}")
+    return method
+
+
+def resolve_fit_method(
+    method: str | FitMethod | type[FitMethod], comparison: str | Comparison | type[Comparison] = "js"
+) -> FitMethod:
+    """A fitting method from its name or its class, with its default settings and the comparison, or as it is.
+
+    Args:
+        method: A name of ``ii.fit_methods()``, a class, or a method with its settings, which brings its own comparison.
+        comparison: What a method that is named holds draws against data by; others ignore it.
+
+    Raises:
+        ValueError: If there is no method or comparison of that name, or both a method with its settings and another
+            comparison than its own are given.
+        TypeError: If ``method`` is neither a name nor a fitting method.
+    """
+    from implicit_estimators.comparisons import Comparison
+    from implicit_infer.fitting.base import FitMethod
+
+    if isinstance(comparison, str):
+        find(comparison, Catalogue("comparison", COMPARISONS), "comparison")
+    elif not (
+        isinstance(comparison, Comparison) or (isinstance(comparison, type) and issubclass(comparison, Comparison))
+    ):
+        raise TypeError(f"comparison: expected a name or a Comparison; got {type(comparison).__name__}")
+    if isinstance(method, str):
+        method = find(method, fit_methods(), "method")
+    if isinstance(method, type) and issubclass(method, FitMethod):
+        settings: dict[str, Any] = {"comparison": comparison} if method.compares else {}
+        return method(**settings)
+    if not isinstance(method, FitMethod):
+        raise TypeError(f"method: expected a name or a FitMethod such as AVO(...); got {type(method).__name__}")
+    own = getattr(method, "comparison", None)
+    if method.compares and comparison not in ("js", own):
+        raise ValueError(f"comparison: {type(method).__name__} brings its own ({own!r}); got {comparison!r} besides")
     return method

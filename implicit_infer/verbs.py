@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from implicit_infer.catalogue import find, ratio_methods, resolve_method
+from implicit_infer.catalogue import find, ratio_methods, resolve_fit_method, resolve_method
 from implicit_infer.checks import check_count, check_device, check_observed, check_runs, check_simulator
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.method import Method, Question
@@ -17,11 +17,13 @@ from implicit_infer.progress import track
 from implicit_simulators import Seed, Simulator, resolve_seed
 
 if TYPE_CHECKING:
+    from implicit_estimators.comparisons import Comparison as SampleComparison
     from implicit_estimators.ratio.base import RatioEstimator
     from implicit_estimators.ratio.conditional import ConditionalRatio
     from implicit_estimators.ratio.mutual_information import MutualInformation
     from implicit_estimators.ratio.two_sample import TwoSampleTest
     from implicit_infer.compare.comparison import Comparison
+    from implicit_infer.fitting.base import Fit, FitMethod
     from implicit_infer.runs import Runs
     from implicit_infer.stored import StoredRuns
 
@@ -88,6 +90,63 @@ def infer(
         progress=progress,
     )
     return resolved.infer(question)
+
+
+def fit(
+    simulator: Simulator,
+    data: Any,
+    method: str | FitMethod = "auto",
+    comparison: str | SampleComparison = "js",
+    budget: int = 50_000,
+    *,
+    start: Any = None,
+    seed: Seed = 0,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Fit:
+    r"""Find the parameters of a simulator that make its draws look like data.
+
+    .. math:: \hat\theta = \arg\min_\theta D\left(p_{\text{data}}, \, p(\cdot \mid \theta)\right)
+
+    Args:
+        simulator: What draws x given theta; its prior says where parameters may lie, and where the search begins.
+        data: Observations that are independent of one another, with shape (m, \*event_shape); one observation has
+            m = 1, and may be named if it ships with the simulator.
+        method: A name of ``ii.fit_methods()``, or a method with its settings, such as ``ii.fitting.AVO(entropy=5)``.
+        comparison: What D is, for a method that is named and compares draws with data: a name of ``ii.comparisons()``,
+            or a comparison with its settings. A method with its settings brings its own.
+        budget: Simulations that may be spent, failed ones included.
+        start: Parameters to start from, with shape (d,), or by name; the method draws its own if None.
+        seed: An int, a ``torch.Generator`` or None for fresh entropy.
+        device: Where networks are trained.
+        progress: Whether to show progress.
+
+    Returns:
+        The fit, with ``parameters`` by name, ``sample`` where the method leaves a distribution over them, ``trace``,
+        ``warnings``, ``summary``, ``plot`` and ``save``.
+
+    Raises:
+        ValueError: If the method or the comparison is unknown, the method needs gradients and the simulator has none,
+            data or start do not fit the simulator, a count is not positive, or the device is not there; before
+            anything runs.
+        TypeError: If an argument is of the wrong kind.
+    """
+    from implicit_infer.fitting.base import check_data, check_fit_method, check_start
+    from implicit_infer.fitting.question import FitQuestion
+
+    resolved = resolve_fit_method(method, comparison)
+    simulator = check_simulator(simulator)
+    check_fit_method(resolved, simulator)
+    question = FitQuestion(
+        simulator=simulator,
+        data=check_data(simulator, data).detach().cpu(),
+        budget=check_count(budget, "budget"),
+        seed=resolve_seed(seed),
+        start=check_start(simulator, start),
+        device=check_device(device),
+        progress=progress,
+    )
+    return resolved.fit(question)
 
 
 @overload

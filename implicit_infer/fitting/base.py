@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from implicit_infer.fitting.question import FitQuestion
-from implicit_simulators import Seed, Simulator, Stream
+from implicit_simulators import Seed, Simulator, Stream, unconstrained
 from implicit_simulators.base import as_tensor
 
 
@@ -117,10 +118,12 @@ class FitMethod:
         name: The method's name in ``ii.fit_methods()`` and on the command line.
         compares: Whether the method holds draws against data by a ``Comparison``, which it then has as the setting
             ``comparison``.
+        needs_gradients: Whether the simulator must be differentiable.
     """
 
     name: ClassVar[str]
     compares: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
 
     def fit(self, question: FitQuestion) -> Fit:
         """Answer the question, spending at most ``question.budget`` simulations."""
@@ -129,6 +132,50 @@ class FitMethod:
     def settings(self) -> dict[str, Any]:
         """All settings by name, for reports."""
         return asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
+
+
+def check_fit_method(method: FitMethod, simulator: Simulator) -> None:
+    """Refuse a method that the simulator cannot serve.
+
+    Raises:
+        ValueError: If the method follows gradients through the simulator, and the simulator has none.
+    """
+    if method.needs_gradients and not simulator.differentiable:
+        raise ValueError(
+            f"method: {method.name!r} follows gradients through the simulator, and {simulator.name} has none "
+            f"(differentiable is False); take one that does not, such as 'avo'"
+        )
+
+
+def check_start(simulator: Simulator, start: Any) -> Tensor | None:
+    """``start`` as parameters with shape (d,) inside the prior's support, or None.
+
+    Args:
+        simulator: The simulator.
+        start: Numbers in the order of the parameters, or a mapping from all of their names; None for none.
+
+    Raises:
+        ValueError: If names or shape do not fit, a value is not finite, or it lies outside of the prior's support.
+        TypeError: If it is not numeric.
+    """
+    if start is None:
+        return None
+    if isinstance(start, Mapping):
+        if set(start) != set(simulator.parameter_names):
+            raise ValueError(
+                f"start: expected {', '.join(simulator.parameter_names)}; got {', '.join(map(str, start))}"
+            )
+        start = [start[name] for name in simulator.parameter_names]
+    theta = as_tensor(start, "start").detach().cpu().reshape(-1)
+    if len(theta) != simulator.dim:
+        raise ValueError(f"start: expected {simulator.dim} numbers; got {len(theta)}")
+    row = simulator.check_theta(theta[None])
+    support = unconstrained(simulator.prior).codomain
+    # the open interior: a value on the border has no place in unconstrained space
+    inside = support.check(row) and torch.isfinite(unconstrained(simulator.prior).inv(row)).all()
+    if not bool(inside):
+        raise ValueError(f"start: expected parameters inside the prior's support; got {theta.tolist()}")
+    return theta
 
 
 def check_data(simulator: Simulator, data: Any) -> Tensor:
