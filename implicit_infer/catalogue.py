@@ -222,13 +222,13 @@ def resolve_method(method: str | Method | type[Method]) -> Method:
 
 
 def resolve_fit_method(
-    method: str | FitMethod | type[FitMethod], comparison: str | Comparison | type[Comparison] = "js"
+    method: str | FitMethod | type[FitMethod], comparison: str | Comparison | type[Comparison] | None = None
 ) -> FitMethod:
     """A fitting method from its name or its class, with its default settings and the comparison, or as it is.
 
     Args:
         method: A name of ``ii.fit_methods()``, a class, or a method with its settings, which brings its own comparison.
-        comparison: What a method that is named holds draws against data by; others ignore it.
+        comparison: What a method that is named holds draws against data by, in place of its own; others ignore it.
 
     Raises:
         ValueError: If there is no method or comparison of that name, or both a method with its settings and another
@@ -240,18 +240,18 @@ def resolve_fit_method(
 
     if isinstance(comparison, str):
         find(comparison, Catalogue("comparison", COMPARISONS), "comparison")
-    elif not (
+    elif comparison is not None and not (
         isinstance(comparison, Comparison) or (isinstance(comparison, type) and issubclass(comparison, Comparison))
     ):
         raise TypeError(f"comparison: expected a name or a Comparison; got {type(comparison).__name__}")
     if isinstance(method, str):
         method = find(method, fit_methods(), "method")
     if isinstance(method, type) and issubclass(method, FitMethod):
-        settings: dict[str, Any] = {"comparison": comparison} if method.compares else {}
+        settings: dict[str, Any] = {"comparison": comparison} if method.compares and comparison is not None else {}
         return method(**settings)
     if not isinstance(method, FitMethod):
         raise TypeError(f"method: expected a name or a FitMethod such as AVO(...); got {type(method).__name__}")
     own = getattr(method, "comparison", None)
-    if method.compares and comparison not in ("js", own):
+    if method.compares and comparison is not None and comparison != own:
         raise ValueError(f"comparison: {type(method).__name__} brings its own ({own!r}); got {comparison!r} besides")
     return method

@@ -96,7 +96,7 @@ def fit(
     simulator: Simulator,
     data: Any,
     method: str | FitMethod = "auto",
-    comparison: str | SampleComparison = "js",
+    comparison: str | SampleComparison | None = None,
     budget: int = 50_000,
     *,
     start: Any = None,
@@ -114,7 +114,7 @@ def fit(
             m = 1, and may be named if it ships with the simulator.
         method: A name of ``ii.fit_methods()``, or a method with its settings, such as ``ii.fitting.AVO(entropy=5)``.
         comparison: What D is, for a method that is named and compares draws with data: a name of ``ii.comparisons()``,
-            or a comparison with its settings. A method with its settings brings its own.
+            or a comparison with its settings; the method's own if None. A method with its settings brings its own.
         budget: Simulations that may be spent, failed ones included.
         start: Parameters to start from, with shape (d,), or by name; the method draws its own if None.
         seed: An int, a ``torch.Generator`` or None for fresh entropy.
