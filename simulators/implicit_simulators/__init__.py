@@ -24,6 +24,7 @@ from implicit_simulators.predator_prey import PredatorPrey
 from implicit_simulators.priors import Product, TruncatedNormal, unconstrained
 from implicit_simulators.reaction_network import ReactionNetwork
 from implicit_simulators.ricker import Ricker
+from implicit_simulators.rosenbrock import Rosenbrock
 from implicit_simulators.schlogl import Schlogl
 from implicit_simulators.seir import SEIREpidemic
 from implicit_simulators.sir import SIREpidemic
@@ -40,6 +41,7 @@ from implicit_simulators.targets import (
     Target,
     toy_targets,
 )
+from implicit_simulators.three_hump import ThreeHump
 from implicit_simulators.toggle_switch import ToggleSwitch
 from implicit_simulators.weinberg import Weinberg
 
@@ -74,6 +76,7 @@ __all__ = [
     "ReactionNetwork",
     "Ricker",
     "Ring",
+    "Rosenbrock",
     "SEIREpidemic",
     "SIREpidemic",
     "Schlogl",
@@ -84,6 +87,7 @@ __all__ = [
     "Stream",
     "SwissRoll",
     "Target",
+    "ThreeHump",
     "ToggleSwitch",
     "TruncatedNormal",
     "Weinberg",

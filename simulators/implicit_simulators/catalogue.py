@@ -28,10 +28,12 @@ from implicit_simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from implicit_simulators.poisson_source import PoissonSource
 from implicit_simulators.predator_prey import PredatorPrey
 from implicit_simulators.ricker import Ricker
+from implicit_simulators.rosenbrock import Rosenbrock
 from implicit_simulators.schlogl import Schlogl
 from implicit_simulators.seir import SEIREpidemic
 from implicit_simulators.sir import SIREpidemic
 from implicit_simulators.stochastic_volatility import StochasticVolatility
+from implicit_simulators.three_hump import ThreeHump
 from implicit_simulators.toggle_switch import ToggleSwitch
 from implicit_simulators.weinberg import Weinberg
 
@@ -65,6 +67,8 @@ SIMULATORS: dict[str, type[Simulator]] = {
     "lorenz-96": Lorenz96,
     "poisson-source": PoissonSource,
     "ricker": Ricker,
+    "rosenbrock": Rosenbrock,
+    "three-hump": ThreeHump,
     "toggle-switch": ToggleSwitch,
     "weinberg": Weinberg,
 }
