@@ -13,6 +13,9 @@ from implicit_infer.posteriors.embeddings.base import Embedding, entries
 SMALLEST = 4
 """Height and width at which no layer halves any more: the grid that is read out, since it counts where things lie."""
 
+LARGE = 16
+"""Height and width from which on the first layer halves the field."""
+
 
 class ImageEmbedding(Embedding):
     """Residual 3 x 3 convolutions that halve the field until it is small, then a linear layer over what is left.
@@ -40,7 +43,10 @@ class ImageEmbedding(Embedding):
         inputs = entries(event_shape) // (height * width)
         super().__init__(event_shape, inputs, outputs, channels=channels)
         with forked(resolve_seed(seed)):
-            self.stem = nn.Conv2d(inputs, channels, 3, padding=1)
+            # at full size a convolution costs four times what it does at half, and adds little to the first layer
+            stride = 2 if min(height, width) >= LARGE else 1
+            self.stem = nn.Conv2d(inputs, channels, 2 * stride + 1, stride, padding=stride)
+            height, width = -(-height // stride), -(-width // stride)
             blocks, now = [ResidualBlock(channels, channels, 1)], channels
             while min(height, width) > SMALLEST:
                 wider = min(2 * now, 4 * channels)

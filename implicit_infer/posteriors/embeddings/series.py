@@ -23,7 +23,7 @@ from torch.nn.functional import pad, silu
 from implicit_estimators.seeds import Seed, forked, resolve_seed
 from implicit_infer.posteriors.embeddings.base import Embedding, entries
 
-LONGEST = 256
+LONGEST = 128
 """Times that the dilated layers see at most: longer series are first cut into strides."""
 
 
@@ -47,7 +47,7 @@ class SeriesEmbedding(Embedding):
         self,
         event_shape: Sequence[int],
         outputs: int = 16,
-        channels: int = 32,
+        channels: int = 24,
         kernel: int = 3,
         seed: Seed = None,
     ) -> None:
@@ -64,7 +64,8 @@ class SeriesEmbedding(Embedding):
         # a state of the last layer has seen 1 + (K - 1)(2^L - 1) times
         layers = max(1, math.ceil(math.log2((seen - 1) / (kernel - 1) + 1)))
         with forked(resolve_seed(seed)):
-            self.stem = nn.Conv1d(inputs, channels, kernel if self.stride == 1 else 2 * self.stride, self.stride)
+            joined = kernel if self.stride == 1 else 2 * self.stride
+            self.stem = nn.Conv1d(inputs, channels, joined, self.stride)
             self.layers = nn.ModuleList(CausalLayer(channels, kernel, 2**level) for level in range(layers))
             self.head = nn.Sequential(
                 nn.Linear(3 * channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, outputs)
@@ -75,16 +76,18 @@ class SeriesEmbedding(Embedding):
 
     def _network(self, z: Tensor) -> Tensor:
         # zeros before the beginning, and so many that the last state always sees the last time
-        h = z.transpose(1, 2)
-        length = math.ceil(h.shape[2] / self.stride)
-        h = self.stem(pad(h, ((length - 1) * self.stride + self.stem.kernel_size[0] - h.shape[2], 0)))
+        states = math.ceil(z.shape[1] / self.stride)
+        before = (states - 1) * self.stride + self.stem.kernel_size[0] - z.shape[1]
+        h = self.stem(pad(z.transpose(1, 2), (before, 0))).transpose(1, 2)
         for layer in self.layers:
             h = layer(h)
-        return self.head(torch.cat((h.mean(2), h.amax(2), h[:, :, -1]), 1))
+        return self.head(torch.cat((h.mean(1), h.amax(1), h[:, -1]), 1))
 
 
 class CausalLayer(nn.Module):
     """One residual layer: a dilated convolution that sees no later time, and a linear map of each time.
+
+    With few channels, one linear map of the shifted states side by side is twice as fast on a CPU as a convolution.
 
     Args:
         channels: Width.
@@ -94,14 +97,14 @@ class CausalLayer(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:
         super().__init__()
-        self.reach = (kernel - 1) * dilation
+        self.shifts = [j * dilation for j in range(kernel)]
         self.norm = nn.LayerNorm(channels)
-        self.dilated = nn.Conv1d(channels, channels, kernel, dilation=dilation)
-        self.linear = nn.Conv1d(channels, channels, 1)
+        self.dilated = nn.Linear(kernel * channels, channels)
+        self.linear = nn.Linear(channels, channels)
 
     def forward(self, h: Tensor) -> Tensor:
-        """States with shape (n, channels, T)."""
-        # over the channels of each time by itself: a norm over time would show every state the future
-        z = self.norm(h.transpose(1, 2)).transpose(1, 2)
-        z = self.dilated(pad(z, (self.reach, 0)))
+        """States with shape (n, T, channels)."""
+        times = h.shape[1]
+        z = pad(self.norm(h), (0, 0, self.shifts[-1], 0))
+        z = self.dilated(torch.cat([z[:, shift : shift + times] for shift in self.shifts], 2))
         return h + self.linear(silu(z))
