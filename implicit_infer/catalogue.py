@@ -21,6 +21,10 @@ METHODS = {
     "nre": "implicit_infer.posteriors.nre:NRE",
     "gatsbi": "implicit_infer.posteriors.gatsbi:GATSBI",
     "npe": "implicit_infer.posteriors.npe:NPE",
+    "sbi-npe": "implicit_infer.posteriors.sbi_peers:SbiNPE",
+    "sbi-nle": "implicit_infer.posteriors.sbi_peers:SbiNLE",
+    "sbi-nre": "implicit_infer.posteriors.sbi_peers:SbiNRE",
+    "sbi-fmpe": "implicit_infer.posteriors.sbi_peers:SbiFMPE",
 }
 """Inference methods, in the order in which comparisons list them."""
 

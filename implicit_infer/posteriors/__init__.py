@@ -7,6 +7,7 @@ from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.posteriors.npe import NPE
 from implicit_infer.posteriors.nre import NRE
 from implicit_infer.posteriors.reference import ReferencePosterior, nuts, reference_posterior
+from implicit_infer.posteriors.sbi_peers import SbiFMPE, SbiNLE, SbiNPE, SbiNRE
 
 __all__ = [
     "GATSBI",
@@ -17,6 +18,10 @@ __all__ = [
     "Posterior",
     "Question",
     "ReferencePosterior",
+    "SbiFMPE",
+    "SbiNLE",
+    "SbiNPE",
+    "SbiNRE",
     "nuts",
     "reference_posterior",
 ]
