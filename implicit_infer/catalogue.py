@@ -21,6 +21,8 @@ METHODS = {
     "nre": "implicit_infer.posteriors.nre:NRE",
     "gatsbi": "implicit_infer.posteriors.gatsbi:GATSBI",
     "npe": "implicit_infer.posteriors.npe:NPE",
+    "fmpe": "implicit_infer.posteriors.flow_matching:FMPE",
+    "corrected": "implicit_infer.posteriors.corrected:RatioCorrected",
     "sbi-npe": "implicit_infer.posteriors.sbi_peers:SbiNPE",
     "sbi-nle": "implicit_infer.posteriors.sbi_peers:SbiNLE",
     "sbi-nre": "implicit_infer.posteriors.sbi_peers:SbiNRE",
@@ -28,7 +30,11 @@ METHODS = {
 }
 """Inference methods, in the order in which comparisons list them."""
 
-FIT_METHODS: dict[str, str] = {}
+FIT_METHODS = {
+    "auto": "implicit_infer.fitting.auto:Auto",
+    "pathwise": "implicit_infer.fitting.pathwise:Pathwise",
+    "avo": "implicit_infer.fitting.avo:AVO",
+}
 """Ways to fit a simulator's parameters to data."""
 
 COMPARISONS = {

@@ -63,9 +63,10 @@ class MMDMatching(Comparison):
             ValueError: If a batch has fewer rows than the statistic needs, or the widths differ.
         """
         x, y = matrices(at_data, at_model, 2 if self.unbiased else 1)
-        return mmd_squared(x, y, self._kernel(x), self.unbiased).to(at_model.dtype)
+        return mmd_squared(x, y, self.kernel_for(x), self.unbiased).to(at_model.dtype)
 
-    def _kernel(self, data: Tensor) -> Kernel:
+    def kernel_for(self, data: Tensor) -> Kernel:
+        """The kernel, placed by ``data`` where none has been given or placed yet."""
         if self.kernel is not None:
             return self.kernel
         if "median" not in self._placed:
