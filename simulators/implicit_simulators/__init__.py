@@ -2,7 +2,9 @@
 
 from implicit_simulators.adapters.command import CommandSimulator
 from implicit_simulators.adapters.function import FunctionSimulator
+from implicit_simulators.adapters.missing import Missing
 from implicit_simulators.adapters.pyro_model import PyroSimulator
+from implicit_simulators.adapters.repeated import Repeated
 from implicit_simulators.adapters.step import StepSimulator
 from implicit_simulators.alpha_stable import AlphaStable
 from implicit_simulators.base import Simulator, as_tensor
@@ -66,6 +68,7 @@ __all__ = [
     "Lorenz96",
     "LotkaVolterra",
     "MG1Queue",
+    "Missing",
     "MovingAverage",
     "OrnsteinUhlenbeck",
     "PoissonNoise",
@@ -74,6 +77,7 @@ __all__ = [
     "Product",
     "PyroSimulator",
     "ReactionNetwork",
+    "Repeated",
     "Ricker",
     "Ring",
     "Rosenbrock",

@@ -137,10 +137,16 @@ class Simulator:
         if x.shape == (1, *self.event_shape):
             x = x[0]
         if x.shape != self.event_shape:
-            raise ValueError(f"observed: {self.name} expects shape {tuple(self.event_shape)}; got {tuple(x.shape)}")
+            hint = ""
+            if x.ndim > len(self.event_shape) and x.shape[1:] == self.event_shape:
+                hint = f"; for {len(x)} independent observations of one theta: Repeated(simulator, {len(x)})"
+            raise ValueError(
+                f"observed: {self.name} expects shape {tuple(self.event_shape)}; got {tuple(x.shape)}{hint}"
+            )
         if not torch.isfinite(x).all():
             bad = int((~torch.isfinite(x)).sum())
-            raise ValueError(f"observed: expected finite values; {bad} of {x.numel()} are NaN or infinite")
+            hint = "; for values that are missing: Missing(simulator)" if torch.isnan(x).any() else ""
+            raise ValueError(f"observed: expected finite values; {bad} of {x.numel()} are NaN or infinite{hint}")
         return x
 
     def __repr__(self) -> str:

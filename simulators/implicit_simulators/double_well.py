@@ -66,9 +66,9 @@ class DoubleWell(Simulator):
                 raise ValueError(f"{argument}: expected a positive int; got {count}")
         if not 0 < interval < math.inf:
             raise ValueError(f"interval: expected a positive number; got {interval}")
-        self.points, self.interval, self.substeps = int(points), float(interval), int(substeps)
-        self.event_shape = torch.Size([self.points])
-        self.event_times = tuple(self.interval * (i + 1) for i in range(self.points))
+        self.length, self.interval, self.substeps = int(points), float(interval), int(substeps)
+        self.event_shape = torch.Size([self.length])
+        self.event_times = tuple(self.interval * (i + 1) for i in range(self.length))
         self.prior = Independent(
             Uniform(torch.tensor([0.5, 0.5, 0.3]), torch.tensor([2.0, 1.5, 1.0]), validate_args=False), 1
         )
@@ -77,7 +77,7 @@ class DoubleWell(Simulator):
         alpha, gamma, sigma = theta.unbind(1)
         h = self.interval / self.substeps
         columns = torch.stack((h * alpha, gamma**2, h**0.5 * sigma), 1)
-        steps = self.points * self.substeps
+        steps = self.length * self.substeps
         x = paths(_process(), columns, -theta[:, 1:2], steps, stream.key, every=self.substeps)[:, :, 0]
         return torch.where(torch.isfinite(x), x, torch.nan)
 
@@ -166,7 +166,7 @@ class DoubleWell(Simulator):
 
     def settings(self) -> dict[str, Any]:
         """Points, interval and substeps."""
-        return {"points": self.points, "interval": self.interval, "substeps": self.substeps}
+        return {"points": self.length, "interval": self.interval, "substeps": self.substeps}
 
 
 def _step(x: float, stiffness: float, square: float, spread: float, z: float) -> tuple[float, ...]:

@@ -43,7 +43,28 @@ def one_row(row: int) -> AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def watching(watch: Watch) -> Iterator[None]:
+def regrouped(size: int, first: int = 0) -> Iterator[None]:
+    """Tell of row i of whatever runs inside as of row (first + i) // size: a simulation may be made of several.
+
+    Args:
+        size: Rows inside that make one row of the block.
+        first: Rows inside that came before.
+    """
+    outside = _watch.get()
+    with watching(None if outside is None else _Regrouped(outside, size, first)):
+        yield
+
+
+class _Regrouped:
+    def __init__(self, outside: Watch, size: int, first: int) -> None:
+        self.outside, self.size, self.first = outside, size, first
+
+    def row(self, row: int) -> AbstractContextManager[None]:
+        return self.outside.row((self.first + row) // self.size)
+
+
+@contextlib.contextmanager
+def watching(watch: Watch | None) -> Iterator[None]:
     """Have ``watch`` told of every row that is simulated inside, in this thread."""
     token = _watch.set(watch)
     try:

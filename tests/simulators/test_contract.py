@@ -29,12 +29,14 @@ from implicit_simulators import (
     Lorenz96,
     LotkaVolterra,
     MG1Queue,
+    Missing,
     MovingAverage,
     OrnsteinUhlenbeck,
     PoissonSource,
     PredatorPrey,
     PyroSimulator,
     ReactionNetwork,
+    Repeated,
     Ricker,
     Rosenbrock,
     Schlogl,
@@ -151,6 +153,10 @@ SIMULATORS: dict[str, Callable[[], Simulator]] = {
     ),
     "function": lambda: FunctionSimulator(batch, prior=([0.0, 1.0], [1.0, 4.0]), differentiable=True),
     "step": lambda: StepSimulator(walk, prior=([0.0, 0.5], [1.0, 4.0]), initial=[0.0], steps=8, differentiable=True),
+    "repeated": lambda: Repeated(LotkaVolterra("sde", substeps=5), 3),
+    "repeated at random": lambda: Repeated(GaussianLinear(3), 4, fewest=2),
+    "missing": lambda: Missing(GaussianLinear(3), (0.1, 0.6)),
+    "missing by pattern": lambda: Missing(LotkaVolterra(), [[[False, True]] + 20 * [[False, False]]], fill=1.0),
     "function of a row": lambda: FunctionSimulator(rows, prior=([0.0, 1.0], [1.0, 4.0]), batched=False, array="numpy"),
 }
 MADE = {name: make() for name, make in SIMULATORS.items()}
@@ -234,7 +240,8 @@ def test_a_row_does_not_depend_on_how_many_follow(simulator: Simulator) -> None:
         assert same(simulator.simulate(theta[:1000], seed=0), x[:1000])
     else:
         assert same(simulator.simulate(theta[:1500], seed=0), x[:1500])
-    assert same(simulator.simulate_block(theta[1000:2000], 0, 1), x[1000:2000])
+    second = slice(simulator.block, 2 * simulator.block)
+    assert same(simulator.simulate_block(theta[second], 0, 1), x[second])
 
 
 def test_a_row_does_not_depend_on_the_parameters_of_others(simulator: Simulator) -> None:
