@@ -34,6 +34,12 @@ FIT_METHODS = {
     "auto": "implicit_infer.fitting.auto:Auto",
     "pathwise": "implicit_infer.fitting.pathwise:Pathwise",
     "avo": "implicit_infer.fitting.avo:AVO",
+    "local-surrogate": "implicit_infer.fitting.local_surrogate:LocalSurrogate",
+    "emulator": "implicit_infer.fitting.emulated:EmulatedFit",
+    "ratio-likelihood": "implicit_infer.fitting.ratio_likelihood:RatioLikelihood",
+    "synthetic-likelihood": "implicit_infer.fitting.synthetic_likelihood:SyntheticLikelihood",
+    "cma-es": "implicit_infer.fitting.search:CMAES",
+    "nelder-mead": "implicit_infer.fitting.search:NelderMead",
 }
 """Ways to fit a simulator's parameters to data."""
 

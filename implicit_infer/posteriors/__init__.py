@@ -1,6 +1,11 @@
 """Posteriors: by ratio, by adversarial training, by density."""
 
 from implicit_infer.posteriors.base import Posterior
+from implicit_infer.posteriors.corrected import CorrectedPosterior, RatioCorrected, correct
+from implicit_infer.posteriors.corrected_certificate import Certificate
+from implicit_infer.posteriors.corrected_classifier import Classifier
+from implicit_infer.posteriors.corrected_sampling import Reweighting
+from implicit_infer.posteriors.flow_matching import FMPE
 from implicit_infer.posteriors.gatsbi import GATSBI
 from implicit_infer.posteriors.mcmc import EnsembleSampler
 from implicit_infer.posteriors.method import Method, Question
@@ -10,18 +15,25 @@ from implicit_infer.posteriors.reference import ReferencePosterior, nuts, refere
 from implicit_infer.posteriors.sbi_peers import SbiFMPE, SbiNLE, SbiNPE, SbiNRE
 
 __all__ = [
+    "FMPE",
     "GATSBI",
     "NPE",
     "NRE",
+    "Certificate",
+    "Classifier",
+    "CorrectedPosterior",
     "EnsembleSampler",
     "Method",
     "Posterior",
     "Question",
+    "RatioCorrected",
     "ReferencePosterior",
+    "Reweighting",
     "SbiFMPE",
     "SbiNLE",
     "SbiNPE",
     "SbiNRE",
+    "correct",
     "nuts",
     "reference_posterior",
 ]
