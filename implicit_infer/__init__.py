@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         ratio_methods,
         simulators,
     )
+    from implicit_infer.fitting.emulators.making import emulate
+    from implicit_infer.fitting.minimising import minimise
+    from implicit_infer.fitting.saving import load_fit
     from implicit_infer.generators.learn import learn, load_learned
     from implicit_infer.simulate import simulate
     from implicit_infer.stored import open_runs
@@ -36,6 +39,7 @@ __all__ = [
     "compare",
     "comparisons",
     "diagnose",
+    "emulate",
     "estimate_ratio",
     "fit",
     "fit_methods",
@@ -44,9 +48,11 @@ __all__ = [
     "generators",
     "infer",
     "learn",
+    "load_fit",
     "load_learned",
     "load_ratio",
     "methods",
+    "minimise",
     "mutual_information",
     "open_runs",
     "posteriors",
@@ -59,6 +65,7 @@ __all__ = [
 _VERBS = {
     "compare": "implicit_infer.verbs",
     "comparisons": "implicit_infer.catalogue",
+    "emulate": "implicit_infer.fitting.emulators.making",
     "estimate_ratio": "implicit_infer.verbs",
     "fit": "implicit_infer.verbs",
     "fit_methods": "implicit_infer.catalogue",
@@ -66,9 +73,11 @@ _VERBS = {
     "generators": "implicit_infer.catalogue",
     "infer": "implicit_infer.verbs",
     "learn": "implicit_infer.generators.learn",
+    "load_fit": "implicit_infer.fitting.saving",
     "load_learned": "implicit_infer.generators.learn",
     "load_ratio": "implicit_infer.verbs",
     "methods": "implicit_infer.catalogue",
+    "minimise": "implicit_infer.fitting.minimising",
     "mutual_information": "implicit_infer.verbs",
     "open_runs": "implicit_infer.stored",
     "ratio_methods": "implicit_infer.catalogue",

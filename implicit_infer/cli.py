@@ -196,6 +196,50 @@ def infer(
 
 
 @app.command()
+def fit(
+    simulator: SimulatorName,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", "-x", help="A CSV, NPY or JSON file, an observation in each row; or one that ships by name."
+        ),
+    ],
+    method: Annotated[str, typer.Option(help="A name of `implicit-infer list fit-methods`.")] = "auto",
+    comparison: Annotated[
+        str | None, typer.Option(help="A name of `implicit-infer list comparisons`; the method's own if not given.")
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Simulations that may be spent.")] = 50_000,
+    start: Annotated[
+        str | None, typer.Option(metavar="NAME=NUMBER,...", help="Where to begin: all parameters by name.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the fit, its tables and its picture.")] = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Find the parameters that make a simulator's draws look like data.
+
+    Prints the estimate, standard error and 95 % interval of each parameter, beside the prior's range.
+    """
+    import implicit_infer as ii
+    from implicit_infer.fitting.command import check_out, read_data, read_start, rows_of, write_fit
+
+    chosen = _simulator(simulator, settings)
+    if out is not None:
+        check_out(out)
+    options: dict[str, Any] = {"start": read_start(start), "seed": seed, "device": device, "progress": not quiet}
+    fitted = ii.fit(chosen, read_data(chosen, data), method, comparison, budget, **options)
+    print(f"{fitted.method} fit of {chosen.name}, {fitted.simulations:,} simulations")
+    _print_table(*rows_of(fitted))
+    for warning in fitted.warnings:
+        _say(f"note: {warning}")
+    if out is not None:
+        write_fit(fitted, out)
+        print(f"the fit, its tables and a picture in {out}")
+
+
+@app.command()
 def compare(
     simulator: SimulatorName,
     observed: Observed,
@@ -379,7 +423,8 @@ def list_names(
     what: Annotated[
         str,
         typer.Argument(
-            help="methods, simulators, observations, comparisons, games, generators or ratio-methods; or all."
+            help="methods, fit-methods, simulators, observations, comparisons, games, generators or ratio-methods; or "
+            "all."
         ),
     ] = "all",
 ) -> None:
@@ -397,6 +442,7 @@ def list_names(
 
     lists: dict[str, Any] = {
         "methods": ii.methods,
+        "fit-methods": ii.fit_methods,
         "simulators": ii.simulators,
         "observations": observations,
         "comparisons": ii.comparisons,

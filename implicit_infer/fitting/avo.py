@@ -167,6 +167,8 @@ class AVO(FitMethod):
         theta = play.space.theta(proposal.mean[None])[0]
         covariance = play.covariance(proposal.mean, around)
         figures, warnings = judge(question, theta, kept)
+        if covariance is not None:
+            warnings += spread.untold(covariance, question.simulator.parameter_names)
         figures |= {"comparison": play.opponent.comparison.name, "steps": steps, "entropy": float(proposal.entropy)}
         # where the loss does not tell how sure the estimate is, the proposal is all that there is
         figures["uncertainty"] = "the proposal's spread, which is no standard error"
@@ -287,7 +289,6 @@ class _Play:
         if n < 40 * (dim + 1) or not (self.opponent.trained or self.opponent.has_kernel):
             return None
         delta = spread.offsets(n, dim, random)
-        delta = delta[torch.randperm(n, generator=random)]
         x = self.question.simulate(self.space.theta(v + delta.to(v)))
         finite = torch.isfinite(x.flatten(1)).all(1)
         rows, delta, m = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ from torch import Tensor
 from implicit_infer.fitting.question import FitQuestion
 from implicit_simulators import Seed, Simulator, Stream, unconstrained
 from implicit_simulators.base import as_tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass
@@ -105,6 +110,57 @@ class Fit:
         generator = Stream.of(seed, role="sample").torch()
         rows = torch.randint(len(self.draws), (shape.numel(),), generator=generator)
         return self.draws[rows].reshape(*shape, -1)
+
+    def summary(self) -> DataFrame:
+        """One row for each parameter: the estimate, its standard error and 95 % interval, and the prior's 90 % range.
+
+        The interval is that of the draws where there are any, else two standard errors wide; columns that the method
+        cannot fill hold NaN.
+        """
+        import pandas as pd
+
+        prior = self.simulator.sample_prior(2000, 0).double()
+        ends = torch.tensor([0.05, 0.95], dtype=torch.float64)
+        table: dict[str, list[float]] = {"estimate": self.theta.tolist()}
+        errors = self.standard_errors
+        nothing = [float("nan")] * len(self.theta)
+        table["standard error"] = nothing if errors is None else list(errors.values())
+        if self.draws is not None:
+            low, high = self.draws.double().quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+        else:
+            half = 1.96 * torch.tensor(table["standard error"])
+            low, high = self.theta - half, self.theta + half
+        table |= {"2.5 %": low.tolist(), "97.5 %": high.tolist()}
+        table |= dict(zip(("prior 5 %", "prior 95 %"), prior.quantile(ends, dim=0).tolist(), strict=True))
+        return pd.DataFrame(table, index=pd.Index(self.simulator.parameter_names, name="parameter"))
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, draws: int = 1000, seed: Seed = 0) -> Figure:
+        """Draw the parameters' way, and data beside draws at the estimate.
+
+        Args:
+            path: Where to write the picture, by the ending of its name; nowhere if None.
+            draws: Simulations at the estimate, which no budget counts.
+            seed: Of these draws.
+
+        Returns:
+            A matplotlib figure.
+        """
+        from implicit_infer.fitting.picture import plot_fit
+
+        figure = plot_fit(self, draws, seed)
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fit to one safetensors file, which ``ii.load_fit`` reads.
+
+        Raises:
+            TypeError: If its figures or the simulator's settings are no JSON.
+        """
+        from implicit_infer.fitting.saving import save_fit
+
+        save_fit(self, path)
 
     def __repr__(self) -> str:
         found = ", ".join(f"{name}={value:.4g}" for name, value in self.parameters.items())

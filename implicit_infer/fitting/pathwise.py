@@ -130,11 +130,13 @@ class Pathwise(FitMethod):
         theta = play.space.theta(v[None])[0]
         covariance = play.covariance(v, around)
         figures, warnings = judge(question, theta, kept)
+        if covariance is not None:
+            warnings += spread.untold(covariance, question.simulator.parameter_names)
         draws = spread_theta = None
         if covariance is not None:
             draws, spread_theta = spread.through(play.space, v, covariance, question.seed)
         elif around:
-            warnings.append("no standard errors: simulations around the estimate do not tell the parameters")
+            warnings.append("no standard errors: too few simulations for them")
         if play.failed:
             warnings.append(f"{play.failed} of {question.spent} simulations failed")
         return Fit(

@@ -20,6 +20,9 @@ the rows inside one observation.
   :math:`\Sigma` the covariance of :math:`\phi` (Hansen, 1982). The features are the critic's last hidden layer, frozen.
   Noise in J would add information that is not there: J comes from two halves, whose errors are independent.
 
+The prior's precision is added to that of the data, so that parameters, or combinations of them, that the comparison
+does not tell keep the prior's width in place of an infinite one.
+
 References:
     | Large sample properties of generalized method of moments estimators (Hansen, 1982)
     | https://doi.org/10.2307/1912775
@@ -29,14 +32,19 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from implicit_infer.fitting.space import Space
 from implicit_simulators import Stream
 
-STEP = 0.1
+STEP = 0.2
 """Standard deviation of the distance from the estimate, in units of the prior's."""
+
+TOLD = 0.5
+"""A standard error beyond this, in units of the prior's standard deviation, is worth a warning."""
 
 COMPONENTS = 16
 """Most principal components of the features that are looked at."""
@@ -46,12 +54,12 @@ KEPT = 1000
 
 
 def offsets(n: int, dim: int, random: torch.Generator) -> Tensor:
-    """Distances from the estimate, in pairs of opposite sign, with shape (n, d); n is even."""
+    """Distances from the estimate, in pairs of opposite sign and in random order, with shape (n, d); n is even."""
     half = STEP * torch.randn(n // 2, dim, generator=random, dtype=torch.float64)
-    return torch.cat([half, -half])
+    return torch.cat([half, -half])[torch.randperm(n, generator=random)]
 
 
-def of_gradients(gradients: Tensor, delta: Tensor, per_group: int, m: int) -> Tensor | None:
+def of_gradients(gradients: Tensor, delta: Tensor, per_group: int, m: int) -> Tensor:
     """The covariance of the estimate from gradients of groups of simulated data.
 
     Args:
@@ -61,19 +69,12 @@ def of_gradients(gradients: Tensor, delta: Tensor, per_group: int, m: int) -> Te
         m: Observations in the data.
 
     Returns:
-        With shape (d, d), in the units of ``delta``; None where the gradients do not tell the parameters.
+        With shape (d, d), in the units of ``delta``.
     """
-    slope, residual = _regress(gradients.double(), delta)
-    # a slope that is lost in its own error has no inverse worth the name
-    try:
-        inverse = torch.linalg.inv(slope)
-    except torch.linalg.LinAlgError:
-        return None
-    covariance = inverse @ residual @ inverse.T * per_group / m
-    return covariance if bool(torch.isfinite(covariance).all()) else None
+    return _covariance(gradients.double(), delta, m / per_group)
 
 
-def of_features(features: Tensor, delta: Tensor, m: int) -> Tensor | None:
+def of_features(features: Tensor, delta: Tensor, m: int) -> Tensor:
     """The covariance of the estimate from what a critic looks at.
 
     Args:
@@ -82,25 +83,24 @@ def of_features(features: Tensor, delta: Tensor, m: int) -> Tensor | None:
         m: Observations in the data.
 
     Returns:
-        With shape (d, d), in the units of ``delta``; None where the features do not tell the parameters.
+        With shape (d, d), in the units of ``delta``.
     """
     features = features.double()
     centred = features - features.mean(0)
     _, values, vectors = torch.linalg.svd(centred, full_matrices=False)
     usable = values > 1e-4 * values[0]
-    parts = centred @ vectors[usable][:COMPONENTS].T
-    order = torch.arange(len(parts)) % 2 == 0
-    (first, residual), (second, other) = (_regress(parts[half], delta[half]) for half in (order, ~order))
-    sigma = (residual + other) / 2
-    weighted = torch.linalg.solve(sigma, second)
-    information = first.T @ weighted
-    values, vectors = torch.linalg.eigh((information + information.T) / 2)
-    if not bool((values > 0).all()):
-        return None
-    return vectors @ torch.diag(1 / (m * values)) @ vectors.T
+    return _covariance(centred @ vectors[usable][:COMPONENTS].T, delta, m)
 
 
-def of_kernel(across: Tensor, delta_x: Tensor, delta_y: Tensor, m: int) -> Tensor | None:
+def untold(covariance: Tensor, names: Sequence[str]) -> list[str]:
+    """The warning that a covariance in units of the prior gives cause for, if any."""
+    wide = [name for name, value in zip(names, covariance.diagonal().tolist(), strict=True) if value > TOLD**2]
+    if not wide:
+        return []
+    return [f"the comparison hardly tells {', '.join(wide)}: the uncertainty there is that of the prior"]
+
+
+def of_kernel(across: Tensor, delta_x: Tensor, delta_y: Tensor, m: int) -> Tensor:
     r"""The covariance of the estimate from a kernel, without gradients of the simulator.
 
     With :math:`T(x) = \partial_\theta \mathbb{E}_{y \sim \theta} k(x, y)`, the estimate solves
@@ -114,7 +114,7 @@ def of_kernel(across: Tensor, delta_x: Tensor, delta_y: Tensor, m: int) -> Tenso
         m: Observations in the data.
 
     Returns:
-        With shape (d, d), in the units of ``delta``; None where the kernel does not tell the parameters.
+        With shape (d, d), in the units of ``delta``.
     """
     design = torch.cat([torch.ones(len(delta_y), 1, dtype=torch.float64), delta_y], 1)
     moments = torch.linalg.lstsq(design, across.double().T).solution[1:].T
@@ -140,6 +140,24 @@ def through(space: Space, v: Tensor, covariance: Tensor, seed: int) -> tuple[Ten
     draws = space.theta(v + torch.randn(KEPT, len(v), generator=random) @ root.T)
     jacobian = torch.autograd.functional.jacobian(lambda one: space.theta(one[None])[0], v)
     return draws, jacobian @ covariance.float() @ jacobian.T
+
+
+def _covariance(moments: Tensor, delta: Tensor, m: float) -> Tensor:
+    """The covariance of the estimate by moments that are weighted by their inverse covariance.
+
+    Slopes come from two halves, whose errors are independent: the product of slopes has no bias by their noise. What
+    lies below the noise still is no information.
+    """
+    order = torch.arange(len(moments)) % 2 == 0
+    (first, one), (second, other) = (_regress(moments[half], delta[half]) for half in (order, ~order))
+    sigma = (one + other) / 2
+    sigma = sigma + 1e-9 * sigma.diagonal().mean().clamp_min(1e-30) * torch.eye(len(sigma)).to(sigma)
+    information = first.T @ torch.linalg.solve(sigma, second)
+    values, vectors = torch.linalg.eigh((information + information.T) / 2)
+    noise = sigma.shape[0] ** 0.5 / (STEP**2 * (len(moments) / 2))
+    values = torch.where(values > 2 * noise, values, 0.0)
+    # one more in units of the prior: where the data tell nothing, the prior's width is what is left
+    return vectors @ torch.diag(1 / (m * values + 1)) @ vectors.T
 
 
 def _regress(y: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
