@@ -121,7 +121,7 @@ class Search(FitMethod):
         objective = Objective(question, self)
         if 2 * objective.draws > question.left - objective.kept:
             raise ValueError(
-                f"budget: expected two evaluations of {objective.draws} draws at least; {question.left} simulations left"
+                f"budget: expected two evaluations of {objective.draws} draws at least; {question.left} are left"
             )
         with track(f"fitting by {self.name}", total=question.left - objective.kept, show=question.progress) as bar:
 
