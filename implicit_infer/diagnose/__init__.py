@@ -2,6 +2,7 @@
 
 from implicit_infer.diagnose.c2st import C2ST, c2st
 from implicit_infer.diagnose.class_score import class_score
+from implicit_infer.diagnose.coverage import Coverage, expected_coverage
 from implicit_infer.diagnose.fidelity import Fidelity, fidelity
 from implicit_infer.diagnose.independent_critic import CriticScore, independent_critic
 from implicit_infer.diagnose.kernel_distance import kernel_distance
@@ -13,6 +14,7 @@ from implicit_infer.diagnose.similarity import diversity, ms_ssim
 
 __all__ = [
     "C2ST",
+    "Coverage",
     "CriticScore",
     "Fidelity",
     "Memorisation",
@@ -21,6 +23,7 @@ __all__ = [
     "c2st",
     "class_score",
     "diversity",
+    "expected_coverage",
     "fidelity",
     "independent_critic",
     "kernel_distance",
