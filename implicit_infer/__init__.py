@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from implicit_infer.fitting.minimising import minimise
     from implicit_infer.fitting.saving import load_fit
     from implicit_infer.generators.learn import learn, load_learned
+    from implicit_infer.posteriors.saving import load_posterior
     from implicit_infer.simulate import simulate
     from implicit_infer.stored import open_runs
     from implicit_infer.verbs import (
@@ -50,6 +51,7 @@ __all__ = [
     "learn",
     "load_fit",
     "load_learned",
+    "load_posterior",
     "load_ratio",
     "methods",
     "minimise",
@@ -75,6 +77,7 @@ _VERBS = {
     "learn": "implicit_infer.generators.learn",
     "load_fit": "implicit_infer.fitting.saving",
     "load_learned": "implicit_infer.generators.learn",
+    "load_posterior": "implicit_infer.posteriors.saving",
     "load_ratio": "implicit_infer.verbs",
     "methods": "implicit_infer.catalogue",
     "minimise": "implicit_infer.fitting.minimising",

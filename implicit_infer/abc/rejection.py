@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -140,6 +140,14 @@ class RejectionPosterior(ParticlePosterior):
         self.failed = self.bank.failed()
         self.measure = settings.distance.fit(self.features)
         self._prior = UnconstrainedPrior(self.simulator) if settings.adjust == "linear" else None
+
+    def _state(self) -> dict[str, Any]:
+        # the measure is a function of the distance and the features
+        return {name: value for name, value in super()._state().items() if name != "measure"}
+
+    def _of_state(self, state: dict[str, Any]) -> None:
+        super()._of_state(state)
+        self.measure = self.settings.distance.fit(self.features)
 
     def accept(self, x: Tensor) -> Accepted:
         r"""The simulations that are kept for one observation with shape ``event_shape``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,12 +12,19 @@ from torch import Tensor
 from implicit_simulators import Seed, Simulator, Stream
 from implicit_simulators.base import as_tensor
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
 
 class Posterior:
     """Draws theta given x. A child writes ``_sample`` and, where it has a density, ``_log_prob`` or ``_potential``.
 
     The signatures are those that sbi's diagnostics call, so that ``sbi.diagnostics.run_sbc`` and ``run_tarp`` take any
     of our posteriors as they are.
+
+    :meth:`save` writes what a posterior holds (``_state``, all its attributes): tensors, modules, dataclasses and plain
+    data. A child that holds something else leaves it out in ``_state`` and makes it anew in ``_of_state``.
 
     Args:
         simulator: The simulator that was asked about.
@@ -112,6 +121,48 @@ class Posterior:
         theta, x = self._arguments(theta, x)
         value = self._potential(theta, x)
         return value[0] if single else value
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to one safetensors file, without pickle: ``ii.load_posterior(path, simulator)`` reads it.
+
+        Raises:
+            TypeError: If it holds what cannot be written so, such as a network of sbi's.
+        """
+        from implicit_infer.posteriors.saving import save_posterior
+
+        save_posterior(self, path)
+
+    def to_xarray(self, draws: int = 1000, chains: int = 1, seed: Seed = 0, x: Any = None) -> xr.DataTree:
+        """Draws with names, as ArviZ reads them; see :func:`implicit_infer.posteriors.labelled.labelled`."""
+        from implicit_infer.posteriors.labelled import labelled
+
+        return labelled(self, draws, chains, seed, x)
+
+    def summary(self, draws: int = 4000, seed: Seed = 0, x: Any = None) -> pd.DataFrame:
+        """Mean, standard deviation and quantiles; see :func:`implicit_infer.posteriors.labelled.summarised`."""
+        from implicit_infer.posteriors.labelled import summarised
+
+        return summarised(self, draws, seed, x)
+
+    def map(self, x: Any = None, *, seed: Seed = 0) -> Tensor:
+        """Where the density is highest, with shape (d,); see :func:`implicit_infer.posteriors.mode.highest`."""
+        from implicit_infer.posteriors.mode import highest
+
+        return highest(self, x, seed)
+
+    def plot(self, path: str | os.PathLike[str], draws: int = 4000, seed: Seed = 0, x: Any = None) -> Path:
+        """Marginals and pairs as a picture; see :func:`implicit_infer.posteriors.picture.draw_pairs`."""
+        from implicit_infer.posteriors.picture import draw_pairs
+
+        return draw_pairs(self, path, draws, seed, x)
+
+    def _state(self) -> dict[str, Any]:
+        """What is saved, by attribute."""
+        return dict(vars(self))
+
+    def _of_state(self, state: dict[str, Any]) -> None:
+        """Take what was saved; nothing else has been called on the object."""
+        vars(self).update(state)
 
     def _arguments(self, theta: Any, x: Any) -> tuple[Tensor, Tensor]:
         theta = as_tensor(theta, "theta")
