@@ -240,8 +240,8 @@ def expected_coverage(
         for rows in torch.arange(len(theta)).split(max(1, DRAWS // draws)):
             drawn, truth = _draws(posterior, draws, x[rows], random), theta[rows]
             columns.append(_ranks(drawn, truth, random))
-            distance = [((value - reference[rows]) / scale).square().sum(-1) for value in (drawn, truth)]
-            found["tarp"].append(_ranks(*distance, random))
+            far, near = (((value - reference[rows]) / scale).square().sum(-1) for value in (drawn, truth))
+            found["tarp"].append(_ranks(far, near, random))
             for row, given in enumerate(x[rows]):
                 if "hpd" not in found:
                     break

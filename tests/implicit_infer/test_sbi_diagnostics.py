@@ -5,7 +5,18 @@ import torch
 
 from implicit_infer.abc import SMCABC, RejectionABC
 from implicit_infer.games import Training
-from implicit_infer.posteriors import GATSBI, NPE, NRE, EnsembleSampler, Question
+from implicit_infer.posteriors import (
+    FMPE,
+    GATSBI,
+    NPE,
+    NRE,
+    Classifier,
+    EnsembleSampler,
+    Question,
+    RatioCorrected,
+    SbiFMPE,
+    SbiNPE,
+)
 from implicit_simulators.benchmark import GaussianLinear
 
 # sbi says that so few rows tell little of the calibration, which is not what is tested here
@@ -17,6 +28,12 @@ METHODS = {
     "nre": NRE(hidden=(16,), epochs=3, sampler=EnsembleSampler(walkers=20, warmup=10, thin=2)),
     "gatsbi": GATSBI(hidden=(16,), training=Training(steps=50)),
     "npe": NPE(hidden=8, transforms=1, epochs=2),
+    "fmpe": FMPE(hidden=(8,), epochs=2, solver_steps=4),
+    "corrected": RatioCorrected(
+        FMPE(hidden=(8,), epochs=1, solver_steps=4), fits=1, classifier=Classifier(hidden=(8,), epochs=2)
+    ),
+    "sbi-npe": SbiNPE(hidden=8, transforms=1, epochs=2),
+    "sbi-fmpe": SbiFMPE(epochs=2),
 }
 
 
