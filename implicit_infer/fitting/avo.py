@@ -16,11 +16,13 @@ covariance; natural steps in its own frame (:mod:`~implicit_infer.fitting.propos
 draws with independent halves as each other's baseline; critics that also see the draws of the last few steps; and an
 average over late iterates.
 
-The proposal is no posterior, and its width no standard error: without an entropy penalty it shrinks until its own
-spread can no longer be told from the noise of the simulator, and the width that is left moves the estimate wherever x
-is not linear in v; with one it shrinks for ever. Natural steps are in units of that width: a penalty that shrinks the
-proposal before it has arrived stops it there, which is why by default there is none before the second half. Standard
-errors come from simulated data instead (:mod:`~implicit_infer.fitting.spread`), for trained critics and for kernels.
+The entropy penalty is no ornament. Where the spread of a location is as good an explanation of scattered data as the
+simulator's own noise, a wide proposal with little noise makes the same law as a narrow one with much, and the loss is
+the same; the penalty decides for the narrow one. Too large a penalty, with natural steps, which are in units of the
+proposal's width, stops it before it has arrived.
+
+The proposal is no posterior, and its width no standard error. Standard errors come from simulated data instead
+(:mod:`~implicit_infer.fitting.spread`), for trained critics and for kernels.
 
 References:
     | Adversarial variational optimization of non-differentiable simulators (Louppe, Hermans & Cranmer, 2019)
@@ -53,8 +55,11 @@ from implicit_infer.fitting.view import View
 from implicit_infer.progress import track
 from implicit_simulators import Stream
 
-SHRINK = 3.0
+SHRINK = 2.5
 """By how much the default entropy penalty lowers the logarithm of the proposal's width."""
+
+AVERAGE_RATE = 0.825
+"""The mean over a fit of the factor on its step sizes."""
 
 TRUST = 0.1
 """The furthest that one natural step moves the proposal, in nats."""
@@ -77,8 +82,8 @@ class AVO(FitMethod):
     Args:
         comparison: What tells draws from data: a name of ``ii.comparisons()``, or a comparison with its settings.
         penalty: In place of the comparison's own. "default" is its own, or R1 for a critic that nothing keeps smooth.
-        entropy: :math:`\gamma`, in units of the comparison's loss. None has none in the first half, and in the second
-            as much as shrinks the proposal e^3-fold by itself.
+        entropy: :math:`\gamma`, in units of the comparison's loss. None takes as much as shrinks the proposal twelvefold
+            over the fit, by itself.
         draws_per_step: Draws of theta in a step, each simulated once.
         draws: "sobol", "antithetic" or "independent".
         baseline: "leave-out", "optimal" or "none".
@@ -111,7 +116,7 @@ class AVO(FitMethod):
     step: Literal["natural", "adam"] = "natural"
     learning_rate: float = 0.5
     covariance_rate: float = 0.25
-    width: float = 1.0
+    width: float = 0.3
     critic_steps: int = 5
     critic_learning_rate: float = 2e-3
     memory: int = 4
@@ -264,8 +269,7 @@ class _Play:
         g, big = local_gradient(losses, z, blocks, method.baseline)
         gamma = method.entropy
         if gamma is None:
-            rate = self.steps * late(1.0) * method.covariance_rate / 2
-            gamma = SHRINK * self.spread / rate if i >= self.steps / 2 else 0.0
+            gamma = SHRINK * self.spread / (AVERAGE_RATE * self.steps * method.covariance_rate / 2)
         big = big + gamma * torch.eye(d)
         if method.step == "natural":
             unit = max(self.spread, 1e-12)

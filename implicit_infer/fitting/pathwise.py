@@ -237,13 +237,15 @@ class _Play:
         if per_group * self.view.each < 2 or budget // 2 < 2:
             return None
         model = self.rows(budget // 2)
+        # beside the data itself, so that what a loss takes from its batch of data (units, bandwidths) stays as it is
+        base = self.opponent.data[: self.method.batch]
         delta = spread.offsets(groups, dim, random)
         gradients, used = [], []
         for offset in delta:
             rows, finite = self._around(v, offset.expand(per_group, -1))
             if len(rows) * self.view.each < 2 or not finite.all():
                 continue
-            loss = self.opponent.loss(model, rows.flatten(0, 1))
+            loss = self.opponent.loss(model, torch.cat([base, rows.flatten(0, 1)]))
             gradients.append(torch.autograd.grad(loss, self.v, retain_graph=True)[0].cpu())
             used.append(offset)
         if len(gradients) < 4 * (dim + 1):
