@@ -11,14 +11,24 @@ from implicit_infer.posteriors.mcmc import EnsembleSampler
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.posteriors.npe import NPE
 from implicit_infer.posteriors.nre import NRE
+from implicit_infer.posteriors.nre_a import NREA
+from implicit_infer.posteriors.nre_b import NREB
+from implicit_infer.posteriors.nre_balanced import BNRE
+from implicit_infer.posteriors.nre_c import NREC
 from implicit_infer.posteriors.reference import ReferencePosterior, nuts, reference_posterior
 from implicit_infer.posteriors.sbi_peers import SbiFMPE, SbiNLE, SbiNPE, SbiNRE
+from implicit_infer.posteriors.tmnre import TMNRE
 
 __all__ = [
+    "BNRE",
     "FMPE",
     "GATSBI",
     "NPE",
     "NRE",
+    "NREA",
+    "NREB",
+    "NREC",
+    "TMNRE",
     "Certificate",
     "Classifier",
     "CorrectedPosterior",
