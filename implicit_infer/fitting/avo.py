@@ -82,8 +82,8 @@ class AVO(FitMethod):
     Args:
         comparison: What tells draws from data: a name of ``ii.comparisons()``, or a comparison with its settings.
         penalty: In place of the comparison's own. "default" is its own, or R1 for a critic that nothing keeps smooth.
-        entropy: :math:`\gamma`, in units of the comparison's loss. None takes as much as shrinks the proposal twelvefold
-            over the fit, by itself.
+        entropy: :math:`\gamma`, in units of the comparison's loss. None takes as much as shrinks the proposal
+            twelvefold over the fit, by itself.
         draws_per_step: Draws of theta in a step, each simulated once.
         draws: "sobol", "antithetic" or "independent".
         baseline: "leave-out", "optimal" or "none".
