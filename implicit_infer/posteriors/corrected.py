@@ -178,7 +178,6 @@ class CorrectedPosterior(Posterior):
     """The mixture of posteriors, each weighted by its ratio to the truth; a potential where all of them have a density.
 
     Attributes:
-        certificate: How wrong the posteriors were before the correction.
         bases: The posteriors.
         ratio: The estimated log-ratio.
     """
@@ -189,7 +188,6 @@ class CorrectedPosterior(Posterior):
         bases: Sequence[Posterior],
         coordinates: Coordinates,
         ratio: LogRatio,
-        certificate: Certificate,
         classifier: Classifier,
         reweighting: Reweighting,
         seed: int,
@@ -199,10 +197,14 @@ class CorrectedPosterior(Posterior):
         self.bases = list(bases)
         self.coordinates = coordinates
         self.ratio = ratio
-        self.certificate = certificate
         self.classifier = classifier
         self.reweighting = reweighting
         self.seed = seed
+
+    @property
+    def certificate(self) -> Certificate:
+        """How wrong the posteriors were before the correction."""
+        return Certificate.from_figures(self.figures["certificate"])
 
     @torch.no_grad()
     def _sample(self, n: int, x: Tensor, stream: Stream, progress: bool) -> Tensor:
@@ -334,7 +336,6 @@ def _corrected(
         bases=bases,
         coordinates=coordinates,
         ratio=ratio,
-        certificate=certificate,
         classifier=classifier,
         reweighting=reweighting,
         seed=stream.key >> 1,

@@ -97,6 +97,14 @@ class Certificate:
             found |= {name: float(value), f"{name}_error": value.standard_error}
         return found
 
+    @classmethod
+    def from_figures(cls, figures: dict[str, Any]) -> Certificate:
+        """What ``figures`` came from."""
+        told: dict[str, Any] = {
+            name: Estimate(figures[name], figures[f"{name}_error"]) for name in ("log_loss", "auc", "c2st")
+        }
+        return cls(**told, factor=figures["factor"], told_apart=figures["told_apart"], n=figures["simulations"])
+
     def __str__(self) -> str:
         """A sentence."""
         share = f"{100 * self.auc:.1f} ± {100 * self.auc.standard_error:.1f} %"

@@ -145,6 +145,7 @@ def test_certificate_of_exact_ratios():
     assert abs(certificate.c2st - normal.cdf(torch.tensor(0.5))) < 4 * certificate.c2st.standard_error
     assert certificate.factor > 0.95
     assert "75.8" in str(certificate)
+    assert Certificate.from_figures(certificate.figures()) == certificate
 
 
 @pytest.mark.parametrize("too_sure", [2.0, 5.0])
