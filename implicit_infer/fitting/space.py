@@ -53,10 +53,7 @@ class Space:
         return len(self.centre)
 
     def theta(self, v: Tensor) -> Tensor:
-        """Parameters inside the prior's support at v, both with shape (n, d); differentiable.
-
-        Values that rounding puts onto the border of the support are moved inside by a hair.
-        """
+        """Parameters in the prior's support at v, both with shape (n, d); differentiable."""
         return self.transform(self.centre.to(v) + self.scale.to(v) * v.clamp(-30.0, 30.0))
 
     def free(self, theta: Tensor) -> Tensor:

@@ -119,10 +119,11 @@ def test_settings_out_of_range_are_refused(settings: dict, message: str) -> None
 
 def test_auto_takes_gradients_where_there_are_any() -> None:
     from implicit_infer.fitting.auto import Auto
+    from implicit_infer.fitting.synthetic_likelihood import SyntheticLikelihood
 
     def asked(simulator, data):
         return FitQuestion(simulator, data, 1000, 0)
 
-    assert Auto("mmd").chosen(asked(LocationScale(), observations(10))) == Pathwise("mmd")
-    assert Auto().chosen(asked(PoissonSource(), counts(10))) == AVO()
-    assert Auto().chosen(asked(PoissonSource(5), torch.ones(1, 5))).summaries
+    assert Auto("mmd").chosen(asked(LocationScale(), observations(50))) == Pathwise("mmd")
+    assert Auto().chosen(asked(PoissonSource(), counts(50))) == AVO()
+    assert Auto().chosen(asked(PoissonSource(5), torch.ones(1, 5))) == SyntheticLikelihood()
