@@ -68,7 +68,8 @@ class ScoredEmulation(Emulation):
         draw, random = self.batches(network, rows, seed)
 
         def loss(generator: Any, _: Any, batch: Batch) -> Tensor:
-            assert batch.latent is not None and batch.condition is not None
+            assert batch.latent is not None
+            assert batch.condition is not None
             other = torch.randn(
                 batch.latent.shape, generator=random, device=batch.latent.device, dtype=batch.latent.dtype
             )
