@@ -50,6 +50,8 @@ from implicit_estimators.networks.mlp import MLP
 from implicit_estimators.networks.train import train
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
+from implicit_infer.posteriors.embeddings.make import Choice
+from implicit_infer.posteriors.embeddings.summaries import EmbeddedSummaries
 from implicit_infer.posteriors.mcmc import EnsembleSampler
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.posteriors.training_rows import coordinates_of, head, training_rows
@@ -67,12 +69,16 @@ class LogRatio(nn.Module):
         coordinates: Where u, v and s live.
         hidden: Widths of the hidden layers of both networks.
         seed: Seed of the initial weights. The last layers start at zero, so that training starts from the regression.
+        view: What the networks are given of x; the linear summaries if None.
     """
 
-    def __init__(self, coordinates: Coordinates, hidden: tuple[int, ...], seed: int) -> None:
+    def __init__(
+        self, coordinates: Coordinates, hidden: tuple[int, ...], seed: int, view: EmbeddedSummaries | None = None
+    ) -> None:
         super().__init__()
         self.coordinates = coordinates
-        d, k = coordinates.parameters_dim, coordinates.summaries_dim
+        self.view = EmbeddedSummaries.of(coordinates, None) if view is None else view
+        d, k = coordinates.parameters_dim, self.view.width
         self.d = d
         self.head = MLP(k, 2 * d + d * (d - 1) // 2, hidden, activation="silu", seed=seed)
         self.body = MLP(d + k, 1, hidden, activation="silu", seed=seed + 1)
@@ -81,19 +87,21 @@ class LogRatio(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def potential(self, u: Tensor, s: Tensor) -> Tensor:
+    def potential(self, u: Tensor, given: Tensor, seen: Tensor | None = None) -> Tensor:
         """The posterior's log density of u up to a function of x.
 
         Args:
             u: Unconstrained parameters with shape (B, W, d): W for each observation.
-            s: Summaries with shape (B, k).
+            given: Observations as ``view.given`` has them, with shape (B, k).
+            seen: ``view(given)``, if it is known already.
 
         Returns:
             Values with shape (B, W).
         """
         _, count, d = u.shape
-        location, log_diagonal, lower = self.head(s).split((d, d, d * (d - 1) // 2), 1)
-        given = s[:, None].expand(-1, count, -1)
+        s = self.view.linear(given)
+        seen = self.view(given) if seen is None else seen
+        location, log_diagonal, lower = self.head(seen).split((d, d, d * (d - 1) // 2), 1)
         v = u @ self.coordinates.whiten.T + (self.coordinates.free(torch.zeros_like(location), s) - location)[:, None]
         precision = torch.diag_embed(log_diagonal.exp())
         row, column = torch.tril_indices(d, d, -1, device=u.device)
@@ -102,12 +110,12 @@ class LogRatio(nn.Module):
         normaliser = log_diagonal.sum(1) - self.coordinates.log_volume - 0.5 * math.log(2 * math.pi) * d
         log_normal = normaliser[:, None] - 0.5 * w.square().sum(2)
         # far from the posterior the normal has decided, and the body need not extrapolate
-        features = torch.cat((8 * torch.tanh(w / 8), given), 2)
+        features = torch.cat((8 * torch.tanh(w / 8), seen[:, None].expand(-1, count, -1)), 2)
         return log_normal + self.body(features)[..., 0]
 
-    def forward(self, u: Tensor, s: Tensor, log_rival: Tensor) -> Tensor:
+    def forward(self, u: Tensor, given: Tensor, log_rival: Tensor) -> Tensor:
         """The log-ratio with shape (B, W), given the log density of u with that shape where rivals come from."""
-        return self.potential(u, s) - log_rival
+        return self.potential(u, given) - log_rival
 
 
 def contrastive_loss(joint: Tensor, independent: Tensor, gamma: float) -> Tensor:
@@ -145,6 +153,8 @@ class NRE(Method):
         patience: Epochs without a better validation loss before training stops early, or None.
         validation: Share of the simulations held out.
         sampler: How the posterior is sampled.
+        embedding: A network that is shown x and trained with the others, beside the linear summaries: see
+            :class:`implicit_infer.posteriors.embeddings.summaries.EmbeddedSummaries`.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -158,6 +168,7 @@ class NRE(Method):
     patience: int | None = None
     validation: float = 0.1
     sampler: EnsembleSampler = field(default_factory=EnsembleSampler)
+    embedding: Choice = None
 
     name = "nre"
 
@@ -173,28 +184,30 @@ class NRE(Method):
         """Train on ``question.budget`` simulations from the prior."""
         runs = question.runs()
         coordinates = coordinates_of(question.simulator, runs)
+        first = head(runs, CANDIDATES)
+        view = EmbeddedSummaries(coordinates, self.embedding, first[1][:CANDIDATES], question.seed)
 
         def rows(theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             u = coordinates.transform.inv(theta)
-            return u, coordinates.summaries(x), coordinates.log_prior(u)
+            return u, view.given(x), coordinates.log_prior(u)
 
         data = training_rows(runs, rows, question.device)
-        candidates, *_ = rows(*head(runs, CANDIDATES))
-        ratio = LogRatio(coordinates, self.hidden, question.seed).to(question.device)
+        candidates, *_ = rows(*first)
+        ratio = LogRatio(coordinates, self.hidden, question.seed, view).to(question.device)
 
-        def loss(u: Tensor, s: Tensor, log_prior: Tensor, *, generator: torch.Generator) -> Tensor:
+        def loss(u: Tensor, given: Tensor, log_prior: Tensor, *, generator: torch.Generator) -> Tensor:
             n = len(u)
             k = min(self.contrasts, n - 1)
             if self.rivals == "prior":
                 # rolled by distinct random offsets: nobody competes with itself or twice
                 offsets = torch.randperm(n - 1, generator=generator, device=u.device)[:k] + 1
                 rows = (torch.arange(n, device=u.device)[:, None] + torch.nn.functional.pad(offsets, (1, 0))) % n
-                h = ratio(u[rows], s, log_prior[rows])
+                h = ratio(u[rows], given, log_prior[rows])
             else:
                 noise = torch.randn((n, k, u.shape[1]), generator=generator, device=u.device, dtype=u.dtype)
-                given = s[:, None].expand(-1, k, -1)
-                competitors = torch.cat((u[:, None], ratio.coordinates.bound(noise, given)), 1)
-                h = ratio(competitors, s, ratio.coordinates.log_normal(competitors, s[:, None]))
+                s = ratio.view.linear(given)[:, None]
+                competitors = torch.cat((u[:, None], ratio.coordinates.bound(noise, s)), 1)
+                h = ratio(competitors, given, ratio.coordinates.log_normal(competitors, s))
             return contrastive_loss(h[:, 0], h[:, 1:], self.gamma)
 
         with track("training nre", total=self.epochs, show=question.progress) as bar:
@@ -241,22 +254,25 @@ class NREPosterior(Posterior):
     def _sample(self, n: int, x: Tensor, stream: Stream, progress: bool) -> Tensor:
         coordinates = self.ratio.coordinates
         generator = stream.torch()
-        s = coordinates.summaries(x)
-        start = torch.stack([self._start(given, generator) for given in s])
-        draws, acceptance = self.sampler.sample(lambda u: self.ratio.potential(u, s), start, n, generator, progress)
+        given = self.ratio.view.given(x)
+        seen = self.ratio.view(given)
+        start = torch.stack([self._start(one, generator) for one in given])
+        draws, acceptance = self.sampler.sample(
+            lambda u: self.ratio.potential(u, given, seen), start, n, generator, progress
+        )
         self.figures["mcmc_acceptance"] = acceptance
         return coordinates.transform(draws)
 
-    def _start(self, s: Tensor, generator: torch.Generator) -> Tensor:
+    def _start(self, given: Tensor, generator: torch.Generator) -> Tensor:
         """Walkers (W, d) by importance resampling; candidates come from the prior and from the regression."""
         coordinates = self.ratio.coordinates
         prior = self.candidates[: max(CANDIDATES, 4 * self.sampler.walkers)]
-        given = s.expand(len(prior), -1)
-        normal = coordinates.bound(torch.randn(prior.shape, generator=generator), given)
-        u, given = torch.cat((prior, normal)), s.expand(2 * len(prior), -1)
+        s = self.ratio.view.linear(given)
+        normal = coordinates.bound(torch.randn(prior.shape, generator=generator), s.expand(len(prior), -1))
+        u = torch.cat((prior, normal))
         # the mixture both halves were drawn from is the proposal
-        proposal = torch.logaddexp(coordinates.log_prior(u), coordinates.log_normal(u, given))
-        log_weight = torch.nan_to_num(self.ratio.potential(u[None], s[None])[0] - proposal, nan=-torch.inf)
+        proposal = torch.logaddexp(coordinates.log_prior(u), coordinates.log_normal(u, s.expand(len(u), -1)))
+        log_weight = torch.nan_to_num(self.ratio.potential(u[None], given[None])[0] - proposal, nan=-torch.inf)
         # tempered until the walkers are spread over enough candidates to move; the chain forgets the start
         for _ in range(20):
             weight = log_weight.softmax(0)
@@ -272,7 +288,6 @@ class NREPosterior(Posterior):
         coordinates = self.ratio.coordinates
         inside, legal = coordinates.legal(theta)
         u = coordinates.transform.inv(legal)
-        density = self.ratio.potential(u[None], coordinates.summaries(x[None]))[
-            0
-        ] - coordinates.transform.log_abs_det_jacobian(u, legal)
+        potential = self.ratio.potential(u[None], self.ratio.view.given(x[None]))[0]
+        density = potential - coordinates.transform.log_abs_det_jacobian(u, legal)
         return torch.where(inside, density, -torch.inf)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,7 +106,10 @@ class Writer:
             if not _same(value, unconstrained(self.simulator.prior), self.simulator.dim):
                 raise TypeError(f"{where}: expected the bijection of the prior's support; got {value!r}")
             return {"$": "transform"}
-        if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__") and not _bound(value)):
+        if isinstance(value, types.MethodType):
+            owner = self.write(value.__self__, f"{where}.__self__")
+            return {"$": "method", "of": [owner, value.__func__.__name__]}
+        if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
             return {"$": "name", "of": _name_of(value, where)}
         if isinstance(value, functools.partial):
             parts = [value.func, value.args, dict(value.keywords)]
@@ -183,6 +187,7 @@ class Reader:
             "frozenset": frozenset,
             "dict": dict,
             "slice": lambda parts: slice(*parts),
+            "method": lambda parts: _method(*parts),
             "dtype": _dtype,
             "device": torch.device,
             "numpy": lambda tensor: tensor.numpy()[()] if tensor.ndim == 0 else tensor.numpy(),
@@ -262,8 +267,13 @@ def _named(name: str) -> Any:
     return found
 
 
-def _bound(value: Any) -> bool:
-    return getattr(value, "__self__", None) is not None and not isinstance(value.__self__, type(torch))
+def _method(owner: Any, name: str) -> Any:
+    """A method that the class of ``owner`` writes in Python; of a class that a file may name."""
+    kind = type(owner)
+    _named(f"{kind.__module__}:{kind.__qualname__}")
+    if not isinstance(getattr(kind, name, None), types.FunctionType):
+        raise ValueError(f"path: {kind.__name__} has no method {name!r}")
+    return getattr(owner, name)
 
 
 def _dtype(name: str) -> torch.dtype:
