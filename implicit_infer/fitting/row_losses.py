@@ -7,8 +7,8 @@ a loss L of that law,
     [h(y) \nabla_\psi \log q_\psi(\theta)], \qquad h(y) = \frac{\delta L}{\delta q}(y),
 
 with h the first variation of L, up to a constant. No slope of y is needed, but the *value* of h is: a loss that gets
-its gradient along samples right by other means (``DivergenceLoss`` reports f(r), and lets the slope of h flow back) must be
-asked for h itself. In closed form:
+its gradient along samples right by other means (``DivergenceLoss`` reports f(r), and lets the slope of h flow back)
+must be asked for h itself. In closed form:
 
 - means over draws, :math:`L = \mathbb{E}_q[\ell(c(y))]`, of nearly all trained critics: :math:`h = \ell(c(y))`;
 - f-divergences: :math:`h = f(r) - r f'(r)`;
