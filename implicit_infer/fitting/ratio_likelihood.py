@@ -274,7 +274,8 @@ class _Round:
     def jackknife(self, surface: Surface) -> tuple[Tensor, float]:
         r"""What leaving out a fold of the simulations does to the maximum: its covariance, and the longest step.
 
-        One step of Newton's method from the common maximum stands for each member's own.
+        One step of Newton's method from the common maximum stands for each member's own. A few members tell one number
+        alone: by how much the covariance of the data, :math:`H^{-1}`, is to be multiplied.
         """
         v = surface.v.clone().requires_grad_()
         values = self.members(v[None])[:, 0]
@@ -282,5 +283,6 @@ class _Round:
         steps = slopes @ surface.inverse
         steps = steps - steps.mean(0)
         k = len(steps)
-        longest = float(((steps @ surface.hessian) * steps).sum(1).max()) ** 0.5
-        return (k - 1) / k * steps.T @ steps, longest
+        lengths = ((steps @ surface.hessian) * steps).sum(1)
+        share = (k - 1) / k * float(lengths.sum()) / len(v)
+        return share * surface.inverse, float(lengths.max()) ** 0.5
