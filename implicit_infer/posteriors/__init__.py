@@ -1,5 +1,6 @@
 """Posteriors: by ratio, by adversarial training, by density."""
 
+from implicit_infer.posteriors.avb import AVB
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.corrected import CorrectedPosterior, RatioCorrected, correct
 from implicit_infer.posteriors.corrected_certificate import Certificate
@@ -7,6 +8,8 @@ from implicit_infer.posteriors.corrected_classifier import Classifier
 from implicit_infer.posteriors.corrected_sampling import Reweighting
 from implicit_infer.posteriors.flow_matching import FMPE
 from implicit_infer.posteriors.gatsbi import GATSBI
+from implicit_infer.posteriors.gatsbi_paired import PairedRelativistic
+from implicit_infer.posteriors.lfvi import LFVI
 from implicit_infer.posteriors.mcmc import EnsembleSampler
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.posteriors.npe import NPE
@@ -17,12 +20,17 @@ from implicit_infer.posteriors.nre_balanced import BNRE
 from implicit_infer.posteriors.nre_c import NREC
 from implicit_infer.posteriors.reference import ReferencePosterior, nuts, reference_posterior
 from implicit_infer.posteriors.sbi_peers import SbiFMPE, SbiNLE, SbiNPE, SbiNRE
+from implicit_infer.posteriors.several import SeveralPosterior, several_observations
 from implicit_infer.posteriors.tmnre import TMNRE
+from implicit_infer.posteriors.variational_joint import JointContrastive
+from implicit_infer.posteriors.variational_prior import PriorContrastive
 
 __all__ = [
+    "AVB",
     "BNRE",
     "FMPE",
     "GATSBI",
+    "LFVI",
     "NPE",
     "NRE",
     "NREA",
@@ -33,8 +41,11 @@ __all__ = [
     "Classifier",
     "CorrectedPosterior",
     "EnsembleSampler",
+    "JointContrastive",
     "Method",
+    "PairedRelativistic",
     "Posterior",
+    "PriorContrastive",
     "Question",
     "RatioCorrected",
     "ReferencePosterior",
@@ -43,7 +54,9 @@ __all__ = [
     "SbiNLE",
     "SbiNPE",
     "SbiNRE",
+    "SeveralPosterior",
     "correct",
     "nuts",
     "reference_posterior",
+    "several_observations",
 ]
