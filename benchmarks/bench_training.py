@@ -1,6 +1,6 @@
 """How fast small ratio networks are trained, beside sbi's trainer in the same run.
 
-Run ``python benchmarks/bench_training.py`` (minutes; ``--rounds 1`` for a look). A perceptron 10-64-64-1 learns the
+Run ``python -m benchmarks.bench_training`` (minutes; ``--rounds 1`` for a look). A perceptron 10-64-64-1 learns the
 ratio of a linear Gaussian model from 10,000 pairs, 1,000 of them held out, in batches of 200 on one core: by the binary
 loss (NRE-A) and by the softmax of ten atoms (NRE-B), one member and five in one program. sbi trains its own network of
 that shape, which has layer normalisation and ReLU; ours is timed with the same, and as it is by default.
