@@ -19,8 +19,8 @@ if TYPE_CHECKING:
         simulators,
     )
     from implicit_infer.fitting.emulators.making import emulate
+    from implicit_infer.fitting.loading import load_fit
     from implicit_infer.fitting.minimising import minimise
-    from implicit_infer.fitting.saving import load_fit
     from implicit_infer.generators.learn import learn, load_learned
     from implicit_infer.posteriors.saving import load_posterior
     from implicit_infer.simulate import simulate
@@ -75,7 +75,7 @@ _VERBS = {
     "generators": "implicit_infer.catalogue",
     "infer": "implicit_infer.verbs",
     "learn": "implicit_infer.generators.learn",
-    "load_fit": "implicit_infer.fitting.saving",
+    "load_fit": "implicit_infer.fitting.loading",
     "load_learned": "implicit_infer.generators.learn",
     "load_posterior": "implicit_infer.posteriors.saving",
     "load_ratio": "implicit_infer.verbs",

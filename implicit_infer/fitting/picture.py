@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from implicit_infer.fitting.base import Fit
 from implicit_simulators import Seed, Stream
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ LINES = 20
 """Series of each side that are drawn."""
 
 
-def plot_fit(fit: Fit, draws: int = 1000, seed: Seed = 0) -> Figure:
+def plot_fit(fit: Any, draws: int = 1000, seed: Seed = 0) -> Figure:
     """Draw a fit.
 
     One panel for each parameter: its way against the simulations spent, in the prior's 90 % range (grey), with the
@@ -31,7 +30,7 @@ def plot_fit(fit: Fit, draws: int = 1000, seed: Seed = 0) -> Figure:
     data beside fresh draws at the estimate: histograms, points of the plane, or series.
 
     Args:
-        fit: What was fitted.
+        fit: What was fitted, a ``Fit``.
         draws: Simulations at the estimate, which no budget counts.
         seed: Of these draws.
 
@@ -68,7 +67,7 @@ def _heading(axes: Any, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=9.5, color=INK)
 
 
-def _parameter(axes: Any, fit: Fit, i: int, prior: Tensor, error: float | None) -> None:
+def _parameter(axes: Any, fit: Any, i: int, prior: Tensor, error: float | None) -> None:
     _heading(axes, fit.simulator.parameter_names[i])
     low, high = prior.quantile(torch.tensor([0.05, 0.95], dtype=prior.dtype)).tolist()
     axes.axhspan(low, high, color=FAINT, alpha=0.25, lw=0)
@@ -82,7 +81,7 @@ def _parameter(axes: Any, fit: Fit, i: int, prior: Tensor, error: float | None) 
     axes.set_xlabel("simulations", fontsize=9)
 
 
-def _figures(axes: Any, fit: Fit) -> None:
+def _figures(axes: Any, fit: Any) -> None:
     """The first of what the method notes of its steps: its loss, where it has one."""
     if not fit.trace.figures:
         axes.set_axis_off()
@@ -94,7 +93,7 @@ def _figures(axes: Any, fit: Fit) -> None:
     axes.set_xlabel("simulations", fontsize=9)
 
 
-def _draws(axes: Any, fit: Fit, draws: int, seed: Seed) -> None:
+def _draws(axes: Any, fit: Any, draws: int, seed: Seed) -> None:
     _heading(axes, "data and draws at the estimate")
     size = fit.simulator.event_shape.numel()
     count = draws if size <= 2 else LINES
