@@ -1,211 +1,218 @@
-r"""NPE: a normalizing flow fitted to :math:`(\theta, x)` pairs, through sbi's trainer.
+r"""NPE: the posterior as a density of parameters given data, learned from simulations by an ensemble of flows.
 
-.. math:: \min_\phi \; -\mathbb{E}_{p(\theta) p(x \mid \theta)} [\log q_\phi(\theta \mid x)]
+.. math:: \min_\phi \; -\mathbb{E}_{p(\theta) p(x \mid \theta)} [\log q_\phi(\theta \mid x)], \qquad
+    q(\theta \mid x) = \frac1K \sum_k q_{\phi_k}(\theta \mid x)
 
-sbi sees standardised summaries and parameters in unconstrained coordinates, so that no mass leaks outside the prior
-and no draw needs rejecting; the density of theta follows from the exact change of variables.
+The networks see parameters in unconstrained coordinates with the linear regression on x taken out
+(:mod:`implicit_infer.posteriors.coordinates`), so that no mass leaks outside the prior and no draw needs rejecting; the
+density of theta follows from the exact change of variables. The density is a conditional normal bent by a flow of
+zuko's (:mod:`implicit_infer.posteriors.density.flow`); the K members are trained in one program, each with other
+simulations held out. ``sbi-npe`` is the same method by sbi's trainer.
 
 References:
     | Fast ε-free inference of simulation models (Papamakarios & Murray, 2016)
     | https://arxiv.org/abs/1605.06376
     | Automatic posterior transformation for likelihood-free inference (Greenberg et al., 2019)
     | https://arxiv.org/abs/1905.07488
-    | sbi reloaded: a toolkit for simulation-based inference workflows (Boelts et al., 2025)
-    | https://doi.org/10.21105/joss.07754
+    | Truncated proposals for scalable and hassle-free simulation-based inference (Deistler et al., 2022)
+    | https://arxiv.org/abs/2210.04815
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from implicit_estimators.networks.sources import Windowed
+from implicit_estimators.networks.train import train
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
+from implicit_infer.posteriors.density.ensemble import Ensemble
+from implicit_infer.posteriors.density.fitting import DensitySettings, density_of, fit_density
+from implicit_infer.posteriors.density.flow import ConditionalDensity
+from implicit_infer.posteriors.density.reduction import Reduction
+from implicit_infer.posteriors.embeddings import EmbeddedSummaries
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.posteriors.training_rows import coordinates_of, head, training_rows
-from implicit_infer.progress import Bar, track
-from implicit_simulators import Stream
+from implicit_infer.progress import track
+from implicit_infer.stored import StoredRuns
+from implicit_simulators import Simulator, Stream
 
 SHOWN = 1000
-"""Rows that sbi is shown of simulations on disk."""
+"""Rows that an embedding's inputs are scaled by, where simulations are on disk."""
+
+
+class Seen(nn.Module):
+    """A density of v given what a view makes of the rows: summaries left out or projected, or an embedding of x.
+
+    Args:
+        view: From (n, given) to (n, k): ``EmbeddedSummaries``, or a ``Reduction`` of the summaries.
+        density: The density of v given that.
+    """
+
+    def __init__(self, view: nn.Module, density: ConditionalDensity) -> None:
+        super().__init__()
+        self.view, self.density = view, density
+
+    def forward(self, v: Tensor, given: Tensor) -> Tensor:
+        """Log density of v, with shape (n,)."""
+        return self.density(v, self.view(given))
+
+    def whiten(self, v: Tensor, given: Tensor) -> Tensor:
+        """What is left of v when the conditional normal is taken out."""
+        return self.density.whiten(v, self.view(given))
+
+    def invert(self, z: Tensor, given: Tensor) -> Tensor:
+        """The v that belongs to standard normal z."""
+        return self.density.invert(z, self.view(given))
 
 
 @dataclass(frozen=True)
 class NPE(Method):
-    """Neural posterior estimation by sbi; the settings are sbi's, with its defaults where not said otherwise.
+    """Neural posterior estimation by an ensemble of conditional normals and flows.
 
     Args:
-        density_estimator: A flow of ``sbi.neural_nets.posterior_nn``: "maf", "nsf", "zuko_nsf", ...
-        hidden: Width of the flow's networks.
-        transforms: Number of transforms.
-        batch_size: Rows of a batch.
-        learning_rate: Adam's step size.
-        patience: Epochs without a better validation loss before training stops (sbi's ``stop_after_epochs``).
-        epochs: Most epochs to train.
-        validation: Share of the simulations held out.
+        density: The ensemble and its training.
+        embedding: A network that looks at x itself, trained with the density: None, a name of
+            ``ii.posteriors.embeddings.EMBEDDINGS``, "auto", a mapping with settings, or a module.
+        reduce: Whether summaries that seem to say nothing of theta are left out, where there are many of them.
     """
 
-    density_estimator: str = "maf"
-    hidden: int = 50
-    transforms: int = 5
-    batch_size: int = 200
-    learning_rate: float = 5e-4
-    patience: int = 20
-    epochs: int = 200
-    validation: float = 0.1
+    density: DensitySettings = field(default_factory=DensitySettings)
+    embedding: str | Mapping[str, Any] | nn.Module | None = None
+    reduce: bool = True
 
     name = "npe"
 
     def infer(self, question: Question) -> NPEPosterior:
         """Train on ``question.budget`` simulations from the prior."""
-        from sbi.neural_nets import posterior_nn
-
         runs = question.runs()
-        coordinates = coordinates_of(question.simulator, runs)
-
-        def free(theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-            s = coordinates.summaries(x)
-            return coordinates.free(coordinates.transform.inv(theta), s), s
-
-        data = training_rows(runs, free, question.device)
-        # on disk, sbi is shown the first rows, of which it takes the shapes
-        v, s = data if isinstance(data, tuple) else free(*head(runs, SHOWN))
-        simulations = len(v) if isinstance(data, tuple) else len(data)
-        builder = posterior_nn(
-            self.density_estimator,
-            z_score_theta="none",
-            z_score_x="none",
-            hidden_features=self.hidden,
-            num_transforms=self.transforms,
-        )
-        with (
-            track("training npe", total=self.epochs, show=question.progress) as bar,
-            Stream.of(question.seed, role="train").forked(),
-            _quiet(),
-        ):
-            trainer = _trainer(bar, builder, question.device, None if isinstance(data, tuple) else data)
-            trainer.append_simulations(v, s, exclude_invalid_x=False)
-            flow = trainer.train(
-                training_batch_size=min(self.batch_size, simulations),
-                learning_rate=self.learning_rate,
-                validation_fraction=self.validation,
-                stop_after_epochs=self.patience,
-                max_num_epochs=self.epochs,
-                show_train_summary=False,
+        if isinstance(runs, StoredRuns) and not runs.fits:
+            ensemble, coordinates, figures = self._stream(question, runs)
+        else:
+            theta, x = runs.valid()
+            ensemble, coordinates, figures = self.learn(
+                question.simulator, theta, x, seed=question.seed, device=question.device, progress=question.progress
             )
-        losses = trainer.summary["validation_loss"]
         return NPEPosterior(
             question.simulator,
             question.observed,
             coordinates=coordinates,
-            flow=flow.cpu().eval(),
+            ensemble=ensemble,
             method=self.name,
             simulations=len(runs),
-            figures={
-                "failed_simulations": int(runs.failed.sum()),
-                "epochs": len(losses),
-                "validation_loss": float(min(losses)),
-            },
+            figures={"failed_simulations": int(runs.failed.sum()), **figures},
+            warnings=[] if figures["finite"] else ["training stopped at a loss that was not finite"],
         )
+
+    def learn(
+        self, simulator: Simulator, theta: Tensor, x: Tensor, *, seed: int, device: str = "cpu", progress: bool = True
+    ) -> tuple[Ensemble, EmbeddedSummaries, dict[str, Any]]:
+        """The ensemble learned from simulations in memory, the view of x it is given, and figures on the training."""
+        coordinates = Coordinates(simulator, theta, x)
+        given, v, view, members, note = self._parts(coordinates, theta, x, seed)
+        ensemble = Ensemble(members, keep=simulator).to(device)
+        figures = fit_density(
+            ensemble, v.to(device), given.to(device), self.density, seed, name=self.name, progress=progress
+        )
+        return ensemble.cpu().eval(), view, figures | note
+
+    def _parts(
+        self, coordinates: Coordinates, theta: Tensor, x: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor, EmbeddedSummaries, list[nn.Module], dict[str, str]]:
+        """Rows of both kinds, the view of x, and untrained members."""
+        view = EmbeddedSummaries(coordinates, self.embedding, x[:SHOWN], seed)
+        given = view.given(x)
+        u = coordinates.transform.inv(theta)
+        v = coordinates.free(u, view.linear(given))
+        width = v.shape[1]
+        seeds = range(seed, seed + self.density.members)
+        if self.embedding is not None:
+            views = [EmbeddedSummaries(coordinates, self.embedding, x[:SHOWN], k) for k in seeds]
+            made = zip(views, seeds, strict=True)
+            return given, v, view, [Seen(one, self.density.density(width, one.width, k)) for one, k in made], {}
+        reduction = Reduction(given, u) if self.reduce else None
+        if reduction is None or not reduction.note:
+            return given, v, view, [self.density.density(width, given.shape[1], k) for k in seeds], {}
+        members: list[nn.Module] = [Seen(reduction, self.density.density(width, reduction.width, k)) for k in seeds]
+        return given, v, view, members, {"reduction": reduction.note}
+
+    def _stream(self, question: Question, runs: StoredRuns) -> tuple[Ensemble, EmbeddedSummaries, dict[str, Any]]:
+        """The same from disk: all members see the same batches, and are stopped together."""
+        coordinates = coordinates_of(question.simulator, runs)
+        theta, x = head(runs, SHOWN)
+        _, _, view, members, note = self._parts(coordinates, theta, x, question.seed)
+        ensemble = Ensemble(members, keep=question.simulator).to(question.device)
+
+        def rows(theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            given = view.given(x)
+            return coordinates.free(coordinates.transform.inv(theta), view.linear(given)), given
+
+        def loss(v: Tensor, given: Tensor, *, generator: torch.Generator) -> Tensor:
+            return -ensemble(v, given).mean()
+
+        data = training_rows(runs, rows, question.device)
+        recipe = self.density.bending
+        density_of(ensemble.template).bent = self.density.flow != "none"
+        with track("training npe", total=recipe.epochs, show=question.progress) as bar:
+            history = train(
+                ensemble,
+                loss,
+                [data] if isinstance(data, tuple) else data,
+                validation=recipe.validation,
+                epochs=recipe.epochs,
+                batch_size=recipe.batch_size,
+                learning_rate=recipe.learning_rate,
+                weight_decay=recipe.weight_decay,
+                patience=recipe.patience,
+                average=recipe.average,
+                seed=question.seed,
+                progress=lambda epoch, figures: bar.update(1, **figures),
+            )
+        figures = {"epochs": history.epochs, "validation_loss": history.best, "finite": history.stopped != "non-finite"}
+        return ensemble.cpu().eval(), view, figures | note
 
 
 class NPEPosterior(Posterior):
-    """A flow over v given s, amortised over x, with a density."""
+    """An ensemble's mixture over v given s, amortised over x, with a density."""
 
-    def __init__(self, *args: Any, coordinates: Coordinates, flow: Any, **about: Any) -> None:
+    def __init__(self, *args: Any, coordinates: EmbeddedSummaries, ensemble: Ensemble, **about: Any) -> None:
         super().__init__(*args, **about)
-        self.coordinates = coordinates
-        self.flow = flow
+        self.view = coordinates
+        self.ensemble = ensemble
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """The maps of theta and x."""
+        return self.view.coordinates
 
     @torch.no_grad()
     def _sample(self, n: int, x: Tensor, stream: Stream, progress: bool) -> Tensor:
-        s = self.coordinates.summaries(x)
-        with stream.forked():
-            v = self.flow.sample((n,), condition=s)
-        draws = [
-            self.coordinates.transform(self.coordinates.bound(v[:, i], given.expand(n, -1)))
-            for i, given in enumerate(s)
-        ]
-        return torch.stack(draws, 1)
+        u = self.free_draws(n, x, stream.torch())
+        return self.coordinates.transform(u)
+
+    @torch.no_grad()
+    def free_draws(self, n: int, x: Tensor, generator: torch.Generator) -> Tensor:
+        r"""Unconstrained draws with shape (n, B, d) at B observations."""
+        given = self.view.given(x)
+        rows = given.repeat(n, 1)
+        v = self.ensemble.draw(rows, generator, self.simulator.dim)
+        return self.coordinates.bound(v, self.view.linear(rows)).reshape(n, len(x), -1)
+
+    @torch.no_grad()
+    def free_log_prob(self, u: Tensor, x: Tensor) -> Tensor:
+        """Log density of unconstrained u with shape (B, W, d) at B observations, with shape (B, W)."""
+        given = self.view.given(x).repeat_interleave(u.shape[1], 0)
+        v = self.coordinates.free(u.flatten(0, 1), self.view.linear(given))
+        return (self.ensemble.mixture(v, given) - self.coordinates.log_volume).reshape(u.shape[:2])
 
     @torch.no_grad()
     def _log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        s = self.coordinates.summaries(x[None]).expand(len(theta), -1)
         inside, legal = self.coordinates.legal(theta)
-        v = self.coordinates.free(self.coordinates.transform.inv(legal), s)
-        density = self.flow.log_prob(v[None], condition=s)[0] + self.coordinates.log_det(legal)
+        u = self.coordinates.transform.inv(legal)
+        density = self.free_log_prob(u[None], x[None])[0]
+        density = density - self.coordinates.transform.log_abs_det_jacobian(u, legal)
         return torch.where(inside, density, -torch.inf)
-
-
-def _trainer(bar: Bar, builder: Any, device: str, source: Windowed | None) -> Any:
-    """Sbi's trainer, telling ``bar`` of every epoch and writing no log folder; from disk, if there is a ``source``."""
-    from sbi.inference import NPE as Trainer  # noqa: N811 - ours has the same name
-
-    class Reporting(Trainer):
-        def _summarize_epoch(self, train_loss: float, val_loss: float, *rest: Any) -> None:
-            super()._summarize_epoch(train_loss, val_loss, *rest)
-            bar.update(loss=train_loss, validation=val_loss)
-
-        def get_dataloaders(
-            self, start: int = 0, batch_size: int = 200, validation: float = 0.1, *rest: Any, **options: Any
-        ) -> tuple[Any, Any]:
-            if source is None:
-                return super().get_dataloaders(start, batch_size, validation, *rest, **options)
-            # torch's own generator is ours here: `forked` has seeded it
-            seed = int(torch.randint(2**62, ()))
-            self.train_indices = torch.arange(len(self.get_simulations(start)[0]))
-            training, held_out = source.split(validation, seed)
-            shuffler = torch.Generator().manual_seed(seed)
-            return _Loader(training, batch_size, shuffler), _Loader(held_out, batch_size, None)
-
-    return Reporting(None, density_estimator=builder, device=device, tracker=_NoTracker(), show_progress_bars=False)
-
-
-class _Loader:
-    """What sbi iterates over, read from disk."""
-
-    def __init__(self, source: Windowed, batch_size: int, shuffler: torch.Generator | None) -> None:
-        self.source, self.shuffler = source, shuffler
-        self.steps = max(1, len(source) // batch_size)
-        self.batch_size = len(source) / self.steps  # sbi takes the mean of an epoch over steps times this
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[list[Tensor]]:
-        for v, s in self.source.batches(self.steps, self.shuffler):
-            yield [v, s, torch.ones(len(v), 1, dtype=torch.bool, device=v.device)]
-
-
-class _NoTracker:
-    """sbi's tracker protocol, keeping nothing: its default writes TensorBoard files into the working directory."""
-
-    log_dir = None
-
-    def log_metric(self, name: str, value: float, step: int | None = None) -> None: ...
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None: ...
-    def log_params(self, params: dict[str, Any]) -> None: ...
-    def add_figure(self, name: str, figure: Any, step: int | None = None) -> None: ...
-    def flush(self) -> None: ...
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Without sbi's prints and its warnings on z-scoring, which is ours here."""
-    level = logging.root.manager.disable
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(level)

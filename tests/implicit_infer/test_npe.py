@@ -1,4 +1,4 @@
-"""NPE through sbi: posteriors against closed forms, densities that are densities, and no files left behind."""
+"""NPE: posteriors against closed forms, densities that are densities, and the same from the same seed."""
 
 import os
 
@@ -6,35 +6,21 @@ import pytest
 import torch
 
 from implicit_infer.posteriors import NPE, Question
-from implicit_simulators.benchmark import GaussianLinear, TwoMoons
+from implicit_infer.posteriors.density.fitting import DensitySettings
+from implicit_infer.posteriors.density.training import Recipe
+from implicit_simulators.benchmark import GaussianLinear, SLCPDistractors, TwoMoons
 
 
-@pytest.mark.slow
-def test_gaussian_linear_posterior():
-    """10,000 simulations: mean and covariance of ten parameters within Monte Carlo error; bounds as in test_nre.
-
-    A flow of sbi's is no least squares: the bound allows it three times the error of the best use of n simulations.
-    """
-    simulator = GaussianLinear()
-    n, m = 10_000, 10_000
-    observed = simulator.simulate(simulator.sample_prior(1, seed=20), seed=20)[0]
-    posterior = NPE().infer(Question(simulator, observed, budget=n, seed=5, progress=False))
-    draws = posterior.sample((m,), seed=6)
-    exact = simulator.posterior(observed)
-    sd = exact.variance.sqrt()
-    standardised = (observed.square() / 0.2).sum()
-    se_mean = (9 * (1 + standardised) / n + 1 / m).sqrt()
-    assert (((draws.mean(0) - exact.mean) / sd).abs() < 4.5 * se_mean).all()
-    covariance = torch.cov(draws.T) / sd.outer(sd)
-    se_covariance = (9 / n + 1 / m) ** 0.5 * (1 + (2**0.5 - 1) * torch.eye(10))
-    assert ((covariance - torch.eye(10)).abs() < 4.5 * se_covariance).all()
+def quick(epochs):
+    recipe = Recipe(epochs=epochs, learning_rate=3e-3)
+    return DensitySettings(hidden=(20,), transforms=2, members=2, normal=recipe, bending=recipe)
 
 
 @pytest.fixture(scope="module")
 def trained():
     simulator = GaussianLinear(dim=2)
     question = Question(simulator, torch.tensor([0.3, -0.2]), 2000, seed=0, progress=False)
-    return simulator, NPE(hidden=20, transforms=2, epochs=15).infer(question)
+    return simulator, NPE(quick(15)).infer(question)
 
 
 def test_small_gaussian_posterior(trained):
@@ -57,9 +43,7 @@ def test_log_prob_follows_the_exact_density(trained):
 
 def test_density_integrates_to_one_on_a_bounded_prior():
     simulator = TwoMoons()
-    posterior = NPE(hidden=20, transforms=2, epochs=5).infer(
-        Question(simulator, torch.zeros(2), 1000, seed=0, progress=False)
-    )
+    posterior = NPE(quick(6)).infer(Question(simulator, torch.zeros(2), 1000, seed=0, progress=False))
     axis = torch.linspace(-1, 1, 401)[:-1] + 1 / 400
     grid = torch.cartesian_prod(axis, axis)
     mass = posterior.log_prob(grid).exp().mean() * 4
@@ -71,15 +55,32 @@ def test_density_integrates_to_one_on_a_bounded_prior():
 def test_nothing_is_written_and_the_global_state_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = torch.random.get_rng_state()
-    NPE(hidden=8, transforms=1, epochs=1).infer(
-        Question(GaussianLinear(dim=2), torch.zeros(2), 100, seed=0, progress=False)
-    )
+    NPE(quick(1)).infer(Question(GaussianLinear(dim=2), torch.zeros(2), 100, seed=0, progress=False))
     assert os.listdir(tmp_path) == []
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_same_seed_same_posterior():
     question = Question(GaussianLinear(dim=2), torch.zeros(2), 100, seed=3, progress=False)
-    method = NPE(hidden=8, transforms=1, epochs=2)
+    method = NPE(quick(2))
     first, second = (method.infer(question).sample((10,), seed=1) for _ in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_summaries_that_say_nothing_are_left_out_and_said():
+    simulator = SLCPDistractors()
+    posterior = NPE(quick(1)).infer(Question(simulator, torch.zeros(100), 600, seed=0, progress=False))
+    assert "left out" in posterior.figures["reduction"]
+    # the linear part still sees all: only the network's eyes are on few
+    x = torch.zeros(1, 100)
+    members = posterior.ensemble.template.view
+    assert members.width < 20
+    assert posterior.view.given(x).shape == (1, 100)
+
+
+def test_an_embedding_is_trained_with_the_density():
+    simulator = GaussianLinear(dim=2)
+    method = NPE(quick(2), embedding={"name": "mlp", "outputs": 3})
+    posterior = method.infer(Question(simulator, torch.zeros(2), 200, seed=0, progress=False))
+    assert posterior.view.width > 2
+    assert torch.isfinite(posterior.log_prob(torch.zeros(1, 2))).all()
