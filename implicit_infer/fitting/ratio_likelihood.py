@@ -44,6 +44,9 @@ from implicit_simulators import Simulator, Stream
 HEAVY = 10.0
 """Standardised draws beyond this are squashed by arsinh before the classifier sees them."""
 
+MANY = 20
+"""Rows of the data from which on they tell their own spread."""
+
 QUICK = 1000
 """Reference draws that are averaged over while thetas of the next round are drawn."""
 
@@ -167,9 +170,12 @@ class _Round:
         rows = bank.rows(bank.x[kept])
         each = rows.shape[1]
         draws = rows.flatten(0, 1).float()
-        self.standardise = Standardiser.fit(draws)
+        data = bank.rows(question.data).flatten(0, 1).float()
+        # in the data's units, where they have any: the prior's draws may be wider by orders of magnitude
+        units = data if len(data) >= MANY else draws
+        self.standardise = Standardiser.fit(units)
         if bool((self.standardise(draws).abs() > HEAVY).any()):
-            self.standardise = Standardiser.fit(draws, robust=True)
+            self.standardise = Standardiser.fit(units, robust=True)
         self.ratio = LearnedRatio.learn(
             self.seen(inside).repeat_interleave(each, 0),
             self.standardise(draws),
@@ -182,9 +188,8 @@ class _Round:
             seed=Stream.of(question.seed, 100 + number, "train").key & (2**62 - 1),
             device=question.device,
         )
-        data = bank.rows(question.data).flatten(0, 1)
         self.count = len(data)
-        self.total = self.ratio.total(self.standardise(data.float()))
+        self.total = self.ratio.total(self.standardise(data))
         self.inside = inside
         self.draws = len(draws)
 
