@@ -51,7 +51,7 @@ def several_observations(
     Example:
         >>> import implicit_infer as ii
         >>> posterior = ii.infer(simulator, observations[0], method="nre")     # doctest: +SKIP
-        >>> ii.posteriors.several_observations(posterior, observations).sample((1000,))                   # doctest: +SKIP
+        >>> ii.posteriors.several_observations(posterior, observations).sample((1000,))   # doctest: +SKIP
     """
     count = len(observed) if hasattr(observed, "__len__") else 1
     repeated = Repeated(posterior.simulator, max(1, count))
