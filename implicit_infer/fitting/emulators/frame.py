@@ -53,7 +53,8 @@ class Frame(nn.Module):
         self.event_shape = simulator.event_shape
         self.standardise = Standardiser(tensors["standardise.location"], tensors["standardise.scale"], squash)
         for name in ("raw", "centre", "scale", "slope", "intercept", "spread", "whiten"):
-            self.register_buffer(name, tensors[name].clone())
+            # in one layout, so that what is read from a file makes the same rounding errors
+            self.register_buffer(name, tensors[name].clone(memory_format=torch.contiguous_format))
 
     @classmethod
     def fit(cls, simulator: Simulator, theta: Tensor, x: Tensor, ridge: float = 1e-4) -> Frame:
