@@ -71,7 +71,8 @@ class Writer:
             return value if math.isfinite(value) else {"$": "float", "of": repr(value)}
         if type(value) is list:
             return [self.write(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
-        kind = {tuple: "tuple", torch.Size: "size", set: "set", frozenset: "frozenset"}.get(type(value))
+        kinds: dict[type, str] = {tuple: "tuple", torch.Size: "size", set: "set", frozenset: "frozenset"}
+        kind = kinds.get(type(value))
         if kind is not None:
             return {"$": kind, "of": [self.write(entry, f"{where}[{i}]") for i, entry in enumerate(value)]}
         if isinstance(value, dict):
@@ -161,7 +162,8 @@ class Reader:
             return [self.read(entry) for entry in value]
         if not isinstance(value, dict):
             return value
-        kind, of = value["$"], value.get("of")
+        kind: str = value["$"]
+        of: Any = value.get("of")
         if kind == "object":
             return self._object(of)
         if kind == "tensor":

@@ -53,7 +53,7 @@ def test_a_set_embedding_finds_the_summary_that_no_line_through_x_can() -> None:
     for x in spread(torch.tensor([[-1.0], [0.0], [1.0]]), torch.Generator().manual_seed(7)):
         exact = LOG_PRIOR - 6 * GRID[:, 0] - 0.5 * x.square().sum() * torch.exp(-2 * GRID[:, 0])
         found.append(divergence(exact, posterior, x))
-    # measured at this seed: .052, .046 and .030; the linear summaries alone leave the prior
+    # measured at this seed: .052, .046 and .030; the linear summaries alone leave the prior, 1.25, .78 and 1.29 away
     assert sum(found) / 3 < 0.1
 
 
