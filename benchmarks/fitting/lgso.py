@@ -18,8 +18,7 @@ TITLE = "Expected losses: three humps, and Rosenbrock's valley in ten dimensions
 ABOUT = """\
 The expected loss above its minimum, exactly, from the starts of the paper on L-GSO (Shirobokov et al., 2020): (2, 0)
 for three humps, where it is 0.359, and 2 throughout for Rosenbrock's valley, where it is 45. The plain searches see
-the mean loss of as many draws as the budget suggests. The paper prints curves alone: L-GSO reaches the minimum of the
-three humps, and Rosenbrock's in ten dimensions, after some 10,000 calls."""
+the mean loss of as many draws as the budget suggests. The paper has curves; we know of no table of its."""
 KEYS = ("problem", *cells.KEYS)
 METHODS = ("local-surrogate", "cma-es", "nelder-mead")
 PROBLEMS: dict[str, Any] = {"three-hump": ThreeHump, "rosenbrock-10": Rosenbrock}
