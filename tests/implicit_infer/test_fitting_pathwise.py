@@ -15,7 +15,7 @@ from tests.implicit_infer.location_scale import LocationScale, observations
 
 
 @pytest.mark.parametrize("comparison", ["energy", "moments"])
-def test_it_finds_the_maximum_likelihood_of_a_normal_law(comparison: str) -> None:
+def test_it_finds_the_maximum_likelihood_of_a_normal_law(comparison):
     """To within 4 standard errors: of the data, and of the simulations that the average is over, about as many."""
     data = observations(1000)
     fit = ii.fit(LocationScale(), data, Pathwise(comparison), budget=6000, seed=0, progress=False)
@@ -32,14 +32,16 @@ def test_it_finds_the_maximum_likelihood_of_a_normal_law(comparison: str) -> Non
     assert bool(LocationScale().prior.support.check(draws).all())
 
 
-QUICK = ("js", "ml-gan", "wgan-gp", "relativistic-average", "mmd-gan", "feature-matching", "cramer")
-QUICK += ("mmd", "energy", "sliced-wasserstein", "sinkhorn", "moments")
+QUICK = (
+    *("js", "ml-gan", "wgan-gp", "relativistic-average", "mmd-gan", "feature-matching", "cramer"),
+    *("mmd", "energy", "sliced-wasserstein", "sinkhorn", "moments"),
+)
 
 
 @pytest.mark.parametrize(
     "comparison", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMPARISONS]
 )
-def test_every_comparison_moves_every_parameter(comparison: str) -> None:
+def test_every_comparison_moves_every_parameter(comparison):
     method = Pathwise(comparison, critic_steps=1, hidden=(16,), uncertainty_share=0, test_share=0, batch=64)
     fit = ii.fit(LocationScale(), observations(100), method, budget=10 * 64, progress=False)
     assert fit.figures["comparison"] == comparison
@@ -49,7 +51,7 @@ def test_every_comparison_moves_every_parameter(comparison: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_trained_critic_finds_it_too_and_says_how_sure_it_is() -> None:
+def test_a_trained_critic_finds_it_too_and_says_how_sure_it_is():
     """To within 4 standard errors of the data and of as many simulations; the critic adds less than that."""
     data = observations(1000, seed=100)
     fit = ii.fit(LocationScale(), data, "pathwise", "js", budget=15_000, seed=100, progress=False)
@@ -59,14 +61,14 @@ def test_a_trained_critic_finds_it_too_and_says_how_sure_it_is() -> None:
         assert 0.6 < fit.standard_errors[name] / known[name] < 2.5
 
 
-def test_a_series_is_compared_by_its_windows() -> None:
+def test_a_series_is_compared_by_its_windows():
     data = observations(1, length=400)
     method = Pathwise("energy", window=1, simulations_per_step=4, uncertainty_share=0)
     fit = ii.fit(LocationScale(400), data, method, budget=600, seed=0, progress=False)
     assert abs(fit.parameters["location"] - float(data.mean())) < 4 * 2 / math.sqrt(400) * math.sqrt(2)
 
 
-def test_a_start_and_a_seed_make_a_fit() -> None:
+def test_a_start_and_a_seed_make_a_fit():
     method = Pathwise("moments", test_share=0, uncertainty_share=0)
     fits = [
         ii.fit(LocationScale(), observations(100), method, budget=640, start={"location": 1.0, "scale": 2.0}, seed=seed,
@@ -78,7 +80,7 @@ def test_a_start_and_a_seed_make_a_fit() -> None:
     assert float((fits[0].trace.theta[0] - torch.tensor([1.0, 2.0])).abs().max()) < 0.5
 
 
-def test_rows_that_fail_are_counted_and_do_not_stop_it() -> None:
+def test_rows_that_fail_are_counted_and_do_not_stop_it():
     class Fails(LocationScale):
         def _simulate(self, theta, stream):
             x = super()._simulate(theta, stream)
@@ -89,7 +91,7 @@ def test_rows_that_fail_are_counted_and_do_not_stop_it() -> None:
     assert any("simulations failed" in warning for warning in fit.warnings)
 
 
-def test_refusals() -> None:
+def test_refusals():
     with pytest.raises(ValueError, match=r"follows gradients through the simulator, and poisson-source has none"):
         ii.fit(PoissonSource(), [3.0, 4.0], "pathwise")
     with pytest.raises(ValueError, match="budget: expected 854 simulations or more for ten steps; got 100"):

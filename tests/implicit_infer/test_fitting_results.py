@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ def fit() -> Fit:
     return ii.fit(PoissonSource(), data, ii.fitting.AVO("energy"), budget=1500, seed=0, progress=False)
 
 
-def test_the_table_has_the_estimate_its_error_and_the_prior(fit: Fit) -> None:
+def test_the_table_has_the_estimate_its_error_and_the_prior(fit):
     table = fit.summary()
     assert list(table.index) == ["mean"]
     row = table.loc["mean"]
@@ -33,7 +32,7 @@ def test_the_table_has_the_estimate_its_error_and_the_prior(fit: Fit) -> None:
     assert row["prior 95 %"] == pytest.approx(23.7, abs=2)
 
 
-def test_a_file_holds_all_of_it(fit: Fit, tmp_path: Path) -> None:
+def test_a_file_holds_all_of_it(fit, tmp_path):
     path = tmp_path / "fit.safetensors"
     fit.save(path)
     again = ii.load_fit(path)
@@ -51,7 +50,7 @@ def test_a_file_holds_all_of_it(fit: Fit, tmp_path: Path) -> None:
         ii.load_fit(path, LocationScale())
 
 
-def test_a_simulator_of_the_users_is_given_to_load(tmp_path: Path) -> None:
+def test_a_simulator_of_the_users_is_given_to_load(tmp_path):
     made = Fit(
         LocationScale(), observations(3), torch.tensor([1.0, 2.0]), method="mine", simulations=3, trace=Trace([], [])
     )
@@ -66,7 +65,7 @@ def test_a_simulator_of_the_users_is_given_to_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 20])
-def test_the_picture_has_a_panel_for_each_parameter(length: int, tmp_path: Path) -> None:
+def test_the_picture_has_a_panel_for_each_parameter(length, tmp_path):
     trace = Trace()
     trace.note(10, torch.tensor([0.0, 1.0]), loss=1.0)
     trace.note(20, torch.tensor([1.0, 2.0]), loss=0.5)
@@ -88,9 +87,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
     return left.value.code
 
 
-def test_the_command_fits_a_file_and_writes_a_folder(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_the_command_fits_a_file_and_writes_a_folder(monkeypatch, capsys, tmp_path):
     data, out = tmp_path / "counts.csv", tmp_path / "out"
     np.savetxt(data, np.random.default_rng(0).poisson(7, 60), header="count", comments="")
     options = ["--comparison", "energy", "--budget", 1500, "--start", "mean=5", "-q"]
@@ -114,9 +111,7 @@ def test_the_command_fits_a_file_and_writes_a_folder(
         (["-x", "DATA", "--set", "events=3"], "data: poisson-source expects 3 numbers in a row;"),
     ],
 )
-def test_mistakes_are_answered_with_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list, sentence: str
-) -> None:
+def test_mistakes_are_answered_with_a_sentence(monkeypatch, capsys, tmp_path, arguments, sentence):
     data = tmp_path / "data.csv"
     data.write_text("count\n1\n2\n3\n4\n")
     code = run(monkeypatch, "fit", "poisson-source", *(str(data) if a == "DATA" else a for a in arguments))

@@ -28,21 +28,21 @@ def exact(m: float) -> Tensor:
     return torch.linalg.inv(torch.linalg.inv(data) + torch.eye(2))
 
 
-def test_gradients_of_groups_give_the_sandwich() -> None:
+def test_gradients_of_groups_give_the_sandwich():
     """Relative errors of entries have a standard deviation of about 2/(STEP sqrt(n)) = .1 here."""
     moments, delta = problem(10_000, SLOPE)
     found = spread.of_gradients(moments, delta, per_group=5, m=500)
     assert torch.allclose(found, exact(100), rtol=0.4, atol=1e-3)
 
 
-def test_features_beside_features_that_tell_nothing_change_nothing() -> None:
+def test_features_beside_features_that_tell_nothing_change_nothing():
     moments, delta = problem(10_000, SLOPE)
     idle = torch.randn(10_000, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = spread.of_features(torch.cat([moments, idle], 1), delta, 100)
     assert torch.allclose(found, exact(100), rtol=0.4, atol=1e-3)
 
 
-def test_a_kernel_of_means_gives_the_covariance_of_the_mean() -> None:
+def test_a_kernel_of_means_gives_the_covariance_of_the_mean():
     """With k(x, y) = xy the estimate is the data's mean: variance s^2/m for x = v + s z."""
     random = torch.Generator().manual_seed(2)
     delta_x, delta_y = spread.offsets(2000, 1, random), spread.offsets(2000, 1, random)
@@ -51,7 +51,7 @@ def test_a_kernel_of_means_gives_the_covariance_of_the_mean() -> None:
     assert float(found) == pytest.approx(1 / (50 / 0.25 + 1), rel=0.3)
 
 
-def test_what_is_not_told_keeps_the_width_of_the_prior_and_is_named() -> None:
+def test_what_is_not_told_keeps_the_width_of_the_prior_and_is_named():
     moments, delta = problem(2000, torch.tensor([[2.0, 0.0], [1.0, 0.0]], dtype=torch.float64))
     found = spread.of_features(moments, delta, 1000)
     assert float(found[1, 1]) == pytest.approx(1, abs=0.05)
@@ -61,7 +61,7 @@ def test_what_is_not_told_keeps_the_width_of_the_prior_and_is_named() -> None:
     assert spread.untold(0.01 * torch.eye(2), ("a", "b")) == []
 
 
-def test_draws_stay_inside_the_support_and_have_the_covariance() -> None:
+def test_draws_stay_inside_the_support_and_have_the_covariance():
     space = Space.of(LocationScale())
     draws, covariance = spread.through(space, torch.zeros(2), 0.01 * torch.eye(2).double(), 0)
     assert bool(LocationScale().prior.support.check(draws).all())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import implicit_infer as ii
+from implicit_infer.posteriors import Posterior
 from implicit_simulators import FunctionSimulator, Missing
 from implicit_simulators.engines.noise import row_normal
 
@@ -17,7 +18,7 @@ def normalised(log_density: Tensor) -> Tensor:
     return log_density - log_density.logsumexp(0)
 
 
-def divergence(exact: Tensor, posterior: object, x: Tensor) -> float:
+def divergence(exact: Tensor, posterior: Posterior, x: Tensor) -> float:
     """KL of a learned posterior from the exact log density on the grid, in nats."""
     exact, learned = normalised(exact), normalised(posterior.potential(GRID, x))
     seen = exact > -30
@@ -37,7 +38,7 @@ NORMAL = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(
 LOG_PRIOR = -0.5 * GRID[:, 0].square()
 
 
-def test_a_set_embedding_finds_the_summary_that_no_line_through_x_can() -> None:
+def test_a_set_embedding_finds_the_summary_that_no_line_through_x_can():
     simulator = FunctionSimulator(spread, NORMAL, event_shape=(6,), array="torch")
     method = ii.posteriors.NRE(
         hidden=(32,),
@@ -57,7 +58,7 @@ def test_a_set_embedding_finds_the_summary_that_no_line_through_x_can() -> None:
     assert sum(found) / 3 < 0.1
 
 
-def test_the_posterior_given_what_was_seen_whatever_is_missing() -> None:
+def test_the_posterior_given_what_was_seen_whatever_is_missing():
     simulator = Missing(FunctionSimulator(line, NORMAL, event_shape=(3,), array="torch"), (0.2, 0.8))
     method = ii.posteriors.NRE(hidden=(32, 32), epochs=12, contrasts=8, batch_size=256, learning_rate=3e-3)
     x = torch.tensor([0.7, 1.1, -0.4])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ class Exact(Posterior):
 POSTERIOR = Exact(SIMULATOR, OBSERVED, SIMULATOR.posterior)
 
 
-def test_the_tree_has_arviz_groups_dimensions_and_attributes() -> None:
+def test_the_tree_has_arviz_groups_dimensions_and_attributes():
     tree = POSTERIOR.to_xarray(draws=50, chains=3, seed=1)
     assert set(tree.children) == {"posterior", "sample_stats", "observed_data"}
     draws = tree["posterior"]
@@ -61,12 +60,12 @@ def test_the_tree_has_arviz_groups_dimensions_and_attributes() -> None:
     torch.testing.assert_close(density, POSTERIOR.log_prob(flat))
 
 
-def test_a_posterior_without_a_density_has_no_statistics_of_its_draws() -> None:
+def test_a_posterior_without_a_density_has_no_statistics_of_its_draws():
     posterior = ii.infer(SIMULATOR, OBSERVED, method="rejection-abc", budget=200, seed=100, progress=False)
     assert set(posterior.to_xarray(draws=10).children) == {"posterior", "observed_data"}
 
 
-def test_the_tree_goes_to_disk_and_back(tmp_path: Path) -> None:
+def test_the_tree_goes_to_disk_and_back(tmp_path):
     import xarray as xr
 
     tree = POSTERIOR.to_xarray(draws=10)
@@ -75,14 +74,14 @@ def test_the_tree_goes_to_disk_and_back(tmp_path: Path) -> None:
     xr.testing.assert_equal(again["posterior"].to_dataset(), tree["posterior"].to_dataset())
 
 
-def test_the_times_of_a_series_are_its_coordinates() -> None:
+def test_the_times_of_a_series_are_its_coordinates():
     simulator = GaussianLinear(2)
-    simulator.event_times = (0.5, 1.5)  # type: ignore[attr-defined]  # what a series has
+    simulator.event_times = (0.5, 1.5)
     tree = Exact(simulator, OBSERVED, simulator.posterior).to_xarray(draws=5)
     assert tree["observed_data"]["x_dim_0"].values.tolist() == [0.5, 1.5]
 
 
-def test_the_summary_holds_the_moments() -> None:
+def test_the_summary_holds_the_moments():
     n = 4000
     table = POSTERIOR.summary(draws=n, seed=2)
     law = SIMULATOR.posterior(OBSERVED)
@@ -97,19 +96,19 @@ def test_the_summary_holds_the_moments() -> None:
     assert (abs(elsewhere - 0.25) < 4 * sd / n**0.5).all()
 
 
-def test_the_mode_of_a_normal_is_its_mean() -> None:
+def test_the_mode_of_a_normal_is_its_mean():
     torch.testing.assert_close(POSTERIOR.map(), SIMULATOR.posterior(OBSERVED).mean, rtol=0, atol=1e-3)
     torch.testing.assert_close(POSTERIOR.map([0.5, 0.5]), torch.full((2,), 0.25), rtol=0, atol=1e-3)
 
 
-def test_of_several_modes_the_highest_is_found() -> None:
+def test_of_several_modes_the_highest_is_found():
     means = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     parts = MultivariateNormal(means, 0.01 * torch.eye(2))
     law = MixtureSameFamily(Categorical(torch.tensor([0.3, 0.4, 0.3])), parts)
     torch.testing.assert_close(Exact(SIMULATOR, OBSERVED, law).map(), means[1], rtol=0, atol=2e-3)
 
 
-def test_a_mode_at_the_edge_is_found_inside_the_prior() -> None:
+def test_a_mode_at_the_edge_is_found_inside_the_prior():
     simulator = FunctionSimulator(lambda theta: theta, ([0.0], [1.0]), event_shape=(1,), array="torch")
     law = torch.distributions.Independent(
         torch.distributions.Beta(torch.tensor([1.0]), torch.tensor([4.0]), validate_args=False), 1
@@ -118,13 +117,13 @@ def test_a_mode_at_the_edge_is_found_inside_the_prior() -> None:
     assert 0 <= float(mode) < 1e-3
 
 
-def test_where_there_is_no_density_there_is_no_mode() -> None:
+def test_where_there_is_no_density_there_is_no_mode():
     posterior = ii.infer(SIMULATOR, OBSERVED, method="rejection-abc", budget=200, seed=100, progress=False)
     with pytest.raises(NotImplementedError):
         posterior.map()
 
 
-def test_the_picture_is_a_file_by_itself(tmp_path: Path) -> None:
+def test_the_picture_is_a_file_by_itself(tmp_path):
     path = POSTERIOR.plot(tmp_path / "posterior.svg", draws=300)
     root = ET.parse(path).getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"

@@ -17,6 +17,7 @@ from implicit_infer.posteriors import (
     SbiFMPE,
     SbiNPE,
 )
+from implicit_infer.posteriors.density import DensitySettings, Recipe
 from implicit_simulators.benchmark import GaussianLinear
 
 # sbi says that so few rows tell little of the calibration, which is not what is tested here
@@ -27,7 +28,7 @@ METHODS = {
     "smc-abc": SMCABC(particles=50),
     "nre": NRE(hidden=(16,), epochs=3, sampler=EnsembleSampler(walkers=20, warmup=10, thin=2)),
     "gatsbi": GATSBI(hidden=(16,), training=Training(steps=50)),
-    "npe": NPE(hidden=8, transforms=1, epochs=2),
+    "npe": NPE(DensitySettings(hidden=(8,), transforms=1, normal=Recipe(epochs=2), bending=Recipe(epochs=1))),
     "fmpe": FMPE(hidden=(8,), epochs=2, solver_steps=4),
     "corrected": RatioCorrected(
         FMPE(hidden=(8,), epochs=1, solver_steps=4), fits=1, classifier=Classifier(hidden=(8,), epochs=2)

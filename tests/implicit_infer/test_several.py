@@ -32,7 +32,7 @@ class Exact(Posterior):
         return self._law(x).log_prob(theta) + x.sum()
 
 
-def test_the_posterior_of_several_normals() -> None:
+def test_the_posterior_of_several_normals():
     simulator = GaussianLinear(2)
     x = simulator.simulate(torch.tensor([[0.4, -0.5]]).repeat(4, 1), seed=100)
     posterior = several_observations(Exact(simulator, x[0], method="exact", simulations=0), x, QUICK)
@@ -49,7 +49,7 @@ def test_the_posterior_of_several_normals() -> None:
     assert ((draws.std(0) / sd - 1).abs() < 5 / (2 * 500) ** 0.5).all()
 
 
-def test_no_draw_leaves_a_bounded_prior() -> None:
+def test_no_draw_leaves_a_bounded_prior():
     simulator = GaussianLinearUniform()
     x = simulator.simulate(torch.full((3, 10), 0.98), seed=100)
     posterior = several_observations(Exact(simulator, x[0], method="exact", simulations=0), x, QUICK)
@@ -58,7 +58,7 @@ def test_no_draw_leaves_a_bounded_prior() -> None:
     assert posterior.potential(torch.full((1, 10), 1.2)).item() == -torch.inf
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused():
     simulator = GaussianLinear(2)
 
     class Draws(Exact):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import implicit_infer as ii
+from implicit_infer.posteriors.density import DensitySettings, Recipe
 from implicit_infer.runs import Runs
 from implicit_infer.stored import StoredRuns, open_runs
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
@@ -142,9 +143,10 @@ def moments(posterior):
     return draws.mean(0), draws.std(0)
 
 
+RECIPE = Recipe(epochs=8, batch_size=100)
 METHODS = {
     "nre": ii.posteriors.NRE(epochs=6, contrasts=8),
-    "npe": ii.posteriors.NPE(epochs=5, batch_size=100),
+    "npe": ii.posteriors.NPE(DensitySettings(members=2, transforms=1, normal=RECIPE, bending=RECIPE)),
     "gatsbi": ii.posteriors.GATSBI(epochs=20, hidden=(64, 64)),
     "rejection-abc": ii.abc.RejectionABC(keep=150, adjust="linear"),
 }
