@@ -226,7 +226,7 @@ def check_start(simulator: Simulator, start: Any) -> Tensor | None:
     if len(theta) != simulator.dim:
         raise ValueError(f"start: expected {simulator.dim} numbers; got {len(theta)}")
     row = simulator.check_theta(theta[None])
-    support = unconstrained(simulator.prior).codomain
+    support: Any = simulator.prior.support
     # the open interior: a value on the border has no place in unconstrained space
     inside = support.check(row) and torch.isfinite(unconstrained(simulator.prior).inv(row)).all()
     if not bool(inside):

@@ -46,7 +46,7 @@ class EvolutionStrategy:
         >>> for _ in range(60):
         ...     points = search.ask(torch.randn(search.population, 2, generator=random, dtype=torch.float64))
         ...     search.tell(points.square().sum(1))
-        >>> bool(search.mean.norm() < 1e-6)
+        >>> bool(search.mean.norm() < 1e-3)
         True
     """
 

@@ -45,6 +45,9 @@ from implicit_simulators import Stream
 GROUPS = 60
 """Groups of simulated data whose gradients are regressed."""
 
+ROWS = 2000
+"""Most rows on either side of each of their losses."""
+
 
 @dataclass(frozen=True)
 class Pathwise(FitMethod):
@@ -232,11 +235,13 @@ class _Play:
             rows, finite = self._around(v, delta)
             return spread.of_features(self.opponent.features(rows), delta[finite], len(self.question.data))
         groups = 2 * max(GROUPS // 2, 2 * dim)
-        per_group = budget // 2 // groups
+        # losses of samples with nothing trained cost the square of their rows
+        most = max(2, ROWS // self.view.each)
+        per_group = min(budget // 2 // groups, most)
         # the loss of a batch of data, with the model's simulations held where they are
         if per_group * self.view.each < 2 or budget // 2 < 2:
             return None
-        model = self.rows(budget // 2)
+        model = self.rows(min(budget // 2, most))
         # beside the data itself, so that what a loss takes from its batch of data (units, bandwidths) stays as it is
         base = self.opponent.data[: self.method.batch]
         delta = spread.offsets(groups, dim, random)

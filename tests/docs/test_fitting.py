@@ -18,7 +18,7 @@ def test_the_examples_run_one_after_another(
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(blocks) == 4
     for block in blocks:
-        small = re.sub(r"budget=[\d_]+", "budget=1500", block).replace("seed=0)", "seed=0, progress=False)")
+        small = re.sub(r"budget=[\d_]+, seed=0\)", "budget=5000, seed=0, progress=False)", block)
         exec(small.replace("2000", "200"), names)
     assert names["again"].parameters.keys() == {"mean"}
     assert (tmp_path / "fit.png").is_file()

@@ -85,7 +85,7 @@ MISTAKES = {
         ["ratio", "{x}", "{x}", "--method", "logistic", "--set", "widths=3"],
         "settings: logistic has hidden, loss",
     ),
-    "list": (["list", "method"], "list: expected one of methods, simulators"),
+    "list": (["list", "method"], "list: expected one of methods, fit-methods, simulators"),
     "n": (["simulate", "gaussian-linear", "--n", "0"], "n: expected"),
 }
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from implicit_simulators import Simulator, Stream, unconstrained
+from implicit_simulators import Simulator, Stream
 from implicit_simulators.base import as_tensor
 
 Region = Distribution | tuple[Any, Any] | None
@@ -36,7 +36,8 @@ def proposed(simulator: Simulator, region: Region, n: int, seed: int) -> Tensor:
         theta = low + (high - low) * latin_hypercube(n, d, stream.torch())
     else:
         raise TypeError(f"region: expected a distribution or (low, high); got {type(region).__name__}")
-    if not bool(unconstrained(simulator.prior).codomain.check(theta).all()):
+    support: Any = simulator.prior.support
+    if not bool(support.check(theta).all()):
         raise ValueError("region: expected parameters inside the prior's support")
     return theta
 
