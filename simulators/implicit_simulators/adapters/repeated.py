@@ -43,8 +43,8 @@ class Repeated(Simulator):
         >>> from implicit_simulators.benchmark import GaussianLinear
         >>> Repeated(GaussianLinear(2), 5).simulate([[0.0, 1.0]], seed=0).shape
         torch.Size([1, 5, 2])
-        >>> Repeated(GaussianLinear(2), 5, fewest=1).encode([[0.5, -0.5]]).tolist()[:2]
-        [[0.5, -0.5, 1.0], [0.0, 0.0, 0.0]]
+        >>> Repeated(GaussianLinear(2), 5, fewest=1).encode([[0.5, -0.5]]).shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, simulator: Simulator, most: int, fewest: int | None = None) -> None:
