@@ -156,7 +156,7 @@ def ratio(
 def infer(
     simulator: SimulatorName,
     observed: Observed,
-    method: Annotated[str, typer.Option(help="A name of `implicit-infer list methods`.")] = "nre",
+    method: Annotated[str, typer.Option(help="A name of `implicit-infer list methods`.")] = "auto",
     budget: Annotated[int, typer.Option(help="Simulations that may be spent.")] = 10_000,
     draws: Annotated[int, typer.Option(help="Posterior draws.")] = 1_000,
     out: Annotated[Path | None, typer.Option(help="Where to write the draws: .csv, .parquet or .zarr.")] = None,

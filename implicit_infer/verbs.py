@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def infer(
     simulator: Simulator,
     observed: Any,
-    method: str | Method = "nre",
+    method: str | Method = "auto",
     budget: int | None = None,
     *,
     runs: Runs | StoredRuns | str | os.PathLike[str] | None = None,
@@ -49,7 +49,9 @@ def infer(
         observed: The observation, with shape ``simulator.event_shape``, or the name of one that ships with the
             simulator.
         method: A name of ``ii.methods()``, or a method with its settings, such as
-            ``ii.posteriors.NRE(hidden=(64, 64))``.
+            ``ii.posteriors.NRE(hidden=(64, 64))``. "auto" learns the posterior or the likelihood, whichever predicts
+            held-out parameters better, and simulates in rounds where the posterior of ``observed`` is: its draws are
+            for this observation. For other observations too, name an amortised method, such as "npe".
         budget: Simulations that may be spent, failed ones included: 10,000 if None, or as many as there are ``runs``.
         runs: Simulations from the prior that ``ii.simulate`` made before: ``Runs``, or a store that is read as it is
             needed (:func:`implicit_infer.stored.open_runs`, or its path). ``nre``, ``npe`` and ``gatsbi`` train on more

@@ -21,6 +21,7 @@ References:
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -74,7 +75,7 @@ class Auto(Method):
         rounds = Rounds(question, prior_runs(question, counts[0]))
         aside = min(MOST, max(1, round(ASIDE * len(rounds.theta))))
         theta, x = rounds.theta[:aside], rounds.x[:aside]
-        both = Rounds(question, prior_runs(question, counts[0]))
+        both = copy.copy(rounds)
         both.theta, both.x = rounds.theta[aside:], rounds.x[aside:]
         likelihood = learn_likelihood(question, both, self.likelihood, None, self.name)
         density = self._density(question, both)

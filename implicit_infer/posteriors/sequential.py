@@ -21,7 +21,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -128,8 +128,6 @@ class TSNPE(Method):
 
 def prior_runs(question: Question, n: int) -> Runs:
     """The first ``n`` simulations from the prior, in memory."""
-    from dataclasses import replace
-
     runs = replace(question, budget=n).runs()
     return runs if isinstance(runs, Runs) else Runs(*_whole(runs), runs.seed, {}, question.simulator.parameter_names)
 

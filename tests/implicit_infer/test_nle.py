@@ -122,10 +122,17 @@ def test_the_energy_score_is_that_of_a_normal():
 
 def test_auto_prefers_the_better_one_and_spends_no_more():
     """Where theta is normal given x, and NPE is given no time to learn a variance, the likelihood wins."""
-    simulator = GaussianLinear(dim=2)
+    simulated = []
+
+    class Counted(GaussianLinear):
+        def _simulate(self, theta, stream):
+            simulated.append(len(theta))
+            return super()._simulate(theta, stream)
+
+    simulator = Counted(dim=2)
     method = Auto(NPE(NORMAL), FAST, rounds=(0.6, 0.4))
     posterior = method.infer(question(simulator, [0.3, -0.2], budget=800))
-    assert posterior.simulations == 800
+    assert posterior.simulations == sum(simulated) == 800
     assert posterior.figures["chosen"] in ("npe", "nle")
     exact = simulator.posterior(posterior.observed)
     draws = posterior.sample((2000,), seed=1)
