@@ -1,116 +1,14 @@
 """The command: ``python -m benchmarks.gans [run | summary] ...``; see ``--help`` of each.
 
-A part is a module with ``NAME``, ``TITLE``, ``ABOUT`` (sentences that stand above its tables), ``KEYS`` (fields that
-tell one run from another), ``wanted(seeds)`` (the runs, as dicts of the keys), ``run(**keys)`` (a dict of results) and
-``tables(rows)`` (markdown). To add one, copy ``f_gan.py`` and add it to ``PARTS``.
+What a part is stands in ``benchmarks/parts.py``. To add one, copy ``f_gan.py`` and add it to ``PARTS``.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import os
-import re
-import sys
-from pathlib import Path
-from typing import Any
-
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # CPU time means little when threads spin
+from benchmarks.parts import start
 
 PARTS = ("f_gan", "dirac", "ring_grid", "parallel_lines", "decoupling", "likelihood", "overhead")
 """Modules of this package, in the order of the page."""
 
-MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
-SEEDS = tuple(range(10))
-
-
-def parser() -> argparse.ArgumentParser:
-    """Both commands; ``run`` if none is named."""
-    top = argparse.ArgumentParser(prog="python -m benchmarks.gans", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="measure what is missing; a line is written after each run")
-    one.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="default: 0 to 9")
-    one.add_argument("--jobs", type=int, default=1, help="processes at a time, of one thread each")
-    two = commands.add_parser("summary", help="print the tables")
-    two.add_argument("--into", type=Path, help="replace the tables of this page, instead of printing them")
-    for command in (one, two):
-        command.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
-    return top
-
-
-def main(arguments: list[str]) -> None:
-    """Do what was asked."""
-    if not arguments or (arguments[0].startswith("--") and arguments[0] != "--help"):
-        arguments = ["run", *arguments]
-    options = parser().parse_args(arguments)
-    if options.command == "run":
-        measure(options.parts, options.seeds, options.jobs)
-        return
-    text = summary(options.parts)
-    if options.into is None:
-        print(text)
-        return
-    page = options.into.read_text()
-    if not all(mark in page for mark in MARKS):
-        raise SystemExit(f"{options.into}: expected the lines {MARKS[0]} and {MARKS[1]}")
-    between = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
-    options.into.write_text(between.sub(lambda _: f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}", page))
-
-
-def part(name: str) -> Any:
-    """The module of a part."""
-    return importlib.import_module(f"benchmarks.gans.{name}")
-
-
-def measure(names: list[str], seeds: list[int], jobs: int) -> None:
-    """Run what is missing of each part, ``jobs`` at a time; lines are written as runs end."""
-    from loky import get_reusable_executor
-
-    from benchmarks.gans.results import Results
-
-    for name in names:
-        module = part(name)
-        results = Results(name, module.KEYS)
-        missing = results.missing(module.wanted(seeds))
-        print(f"{name}: {len(missing)} runs", flush=True)
-        if jobs == 1:
-            made = (one(name, keys) for keys in missing)
-        else:
-            made = get_reusable_executor(jobs).map(one, [name] * len(missing), missing)
-        for row in made:
-            results.add(row)
-            print("  " + ", ".join(f"{key} {shown(value)}" for key, value in row.items()), flush=True)
-
-
-def one(name: str, keys: dict[str, Any]) -> dict[str, Any]:
-    """One run, on one thread."""
-    import torch
-
-    torch.set_num_threads(1)
-    return {**keys, **part(name).run(**keys)}
-
-
-def shown(value: Any) -> str:
-    """A value in few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def summary(names: list[str]) -> str:
-    """The tables of the parts that were run."""
-    from benchmarks.gans.results import Results
-
-    sections = []
-    for name in names:
-        module = part(name)
-        rows = Results(name, module.KEYS).rows()
-        if rows or not module.KEYS:
-            sections.append(f"## {module.TITLE}\n\n{module.ABOUT}\n\n{module.tables(rows)}")
-    return "\n\n".join(sections)
-
-
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit("stopped; what was measured is kept, and the same command goes on from there")
+    start("benchmarks.gans", PARTS)

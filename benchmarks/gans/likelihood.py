@@ -156,10 +156,10 @@ def picture(seed: int = SEEDS[0]) -> None:
 
 def main() -> None:
     """Measure what is missing, print the table, draw the picture."""
-    from benchmarks.gans.results import Results
+    from benchmarks.parts import results_of
 
     torch.set_num_threads(1)  # CPU time means little when threads spin
-    results = Results(NAME, KEYS)
+    results = results_of("benchmarks.gans", NAME)
     for keys in results.missing(wanted(list(SEEDS))):
         results.add(keys | run(**keys))
         print(keys, flush=True)

@@ -191,7 +191,7 @@ def picture(path: Path = PICTURE, seed: int = 0) -> Path:
 
 def main(arguments: list[str]) -> None:
     """The command: ``run`` goes on where it was stopped."""
-    from benchmarks.gans.results import Results
+    from benchmarks.parts import results_of
 
     top = argparse.ArgumentParser(prog="python -m benchmarks.gans.ring_grid", description=__doc__)
     top.add_argument("command", choices=("run", "summary", "picture"))
@@ -199,7 +199,7 @@ def main(arguments: list[str]) -> None:
     top.add_argument("--problems", nargs="+", choices=tuple(SIGMA), default=list(SIGMA), help="default: both")
     top.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: both")
     options = top.parse_args(arguments)
-    results = Results(NAME, KEYS)
+    results = results_of("benchmarks.gans", NAME)
     if options.command == "picture":
         print(picture(seed=options.seeds[0]))
         return

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gans.results import Results
+from benchmarks.results import Results
 from benchmarks.sbi.cells import METHODS, amortised, measure
 from benchmarks.sbi.published import TABLE
 from benchmarks.sbi.tables import tables

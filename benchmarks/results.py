@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path("runs/gans")
-
 
 class Results:
-    """The results of one part of the benchmark, ``runs/gans/PART.jsonl``: one JSON object a line.
+    """The results of one part of a benchmark, ``FOLDER/PART.jsonl``: one JSON object a line.
 
     Args:
         part: Name of the part.
@@ -19,7 +17,7 @@ class Results:
         folder: Where the file lies.
     """
 
-    def __init__(self, part: str, keys: tuple[str, ...], folder: Path = FOLDER) -> None:
+    def __init__(self, part: str, keys: tuple[str, ...], folder: Path) -> None:
         self.path, self.keys = folder / f"{part}.jsonl", keys
 
     def rows(self) -> list[dict[str, Any]]:
