@@ -48,15 +48,19 @@ def main(package: str, parts: tuple[str, ...], arguments: list[str]) -> None:
     if options.command == "run":
         measure(package, options.parts, options.seeds, options.jobs)
         return
-    text = summary(package, options.parts)
-    if options.into is None:
+    show(summary(package, options.parts), options.into)
+
+
+def show(text: str, into: Path | None) -> None:
+    """Print tables, or put them in the place of those of a page."""
+    if into is None:
         print(text)
         return
-    page = options.into.read_text()
+    page = into.read_text()
     if not all(mark in page for mark in MARKS):
-        raise SystemExit(f"{options.into}: expected the lines {MARKS[0]} and {MARKS[1]}")
+        raise SystemExit(f"{into}: expected the lines {MARKS[0]} and {MARKS[1]}")
     between = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
-    options.into.write_text(between.sub(lambda _: f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}", page))
+    into.write_text(between.sub(lambda _: f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}", page))
 
 
 def part(package: str, name: str) -> Any:

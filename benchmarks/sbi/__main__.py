@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.parts import show
 from benchmarks.results import Results
 from benchmarks.sbi.cells import METHODS, amortised, measure
 from benchmarks.sbi.published import TABLE
 from benchmarks.sbi.tables import tables
 
-MARKS = ("<!-- tables: begin -->", "<!-- tables: end -->")
 KEYS = ("method", "task", "budget", "observation")
 RESULTS = Results("results", KEYS, Path("runs/sbi"))
 
@@ -39,15 +38,7 @@ def main(arguments: list[str]) -> None:
     if options.command == "run":
         run(options)
         return
-    text = tables(RESULTS.rows())
-    if options.into is None:
-        print(text)
-        return
-    page = options.into.read_text()
-    if not all(mark in page for mark in MARKS):
-        raise SystemExit(f"{options.into}: expected the lines {MARKS[0]} and {MARKS[1]}")
-    between = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
-    options.into.write_text(between.sub(lambda _: f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}", page))
+    show(tables(RESULTS.rows()), options.into)
 
 
 def run(options: argparse.Namespace) -> None:

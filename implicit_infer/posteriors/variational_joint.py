@@ -27,6 +27,7 @@ from torch import Tensor
 
 from implicit_estimators.comparisons import Adversarial
 from implicit_estimators.critics import ConditionalCritic
+from implicit_estimators.penalties import PENALTIES
 from implicit_infer.games import Play, Training
 from implicit_infer.games import game as game_of
 from implicit_infer.posteriors.coordinates import Coordinates
@@ -113,10 +114,8 @@ class JointContrastive(Method):
             seed=question.seed + 1,
             device=device,
         )
-        penalty = "r1" if self.penalty_weight else None
+        penalty = PENALTIES["r1"](weight=self.penalty_weight) if self.penalty_weight else None
         game = Adversarial("log", "reverse-kl", penalty)
-        if penalty:
-            game = replace(game, penalty=replace(game.regulariser, weight=self.penalty_weight))  # type: ignore[type-var]
         random = Stream.of(question.seed, role="train").torch(device)
         drawn = endless((v.to(device), known.to(device)), self.batch_size, random)
 

@@ -22,8 +22,8 @@ def counts(m: int = 1000, seed: int = 1) -> torch.Tensor:
 def test_it_finds_the_mean_of_counts():
     """The maximum likelihood is the mean, with standard error sqrt(7/m).
 
-    What the search adds was measured on other seeds: a spread of 0.09 at this budget, so that 4 of both together are
-    0.49.
+    What the search adds was about 0.09 at this budget on the two other seeds that were looked at, so that 4 of both
+    together are 0.49.
     """
     data = counts()
     fit = ii.fit(PoissonSource(), data, AVO("energy"), budget=8000, seed=0, progress=False)

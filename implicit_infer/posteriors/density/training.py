@@ -178,12 +178,12 @@ def _folds(n: int, members: int, share: float, groups: Tensor | None, random: to
         turned = order.roll(-k * aside)
         held_out.append(turned[:aside])
         training.append(turned[aside:])
-    split = torch.stack(training), torch.stack(held_out)
+    kept, aside_rows = torch.stack(training), torch.stack(held_out)
     if groups is None:
-        return split
+        return kept, aside_rows
     each = n // count  # every simulation has as many rows
     by_group = torch.argsort(groups, stable=True).reshape(count, each)
-    return tuple(by_group[part].flatten(1) for part in split)  # type: ignore[return-value]  # two stay two
+    return by_group[kept].flatten(1), by_group[aside_rows].flatten(1)
 
 
 def _clip(weights: list[torch.nn.Parameter], largest: float) -> None:
