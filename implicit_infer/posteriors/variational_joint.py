@@ -27,7 +27,7 @@ from torch import Tensor
 
 from implicit_estimators.comparisons import Adversarial
 from implicit_estimators.critics import ConditionalCritic
-from implicit_estimators.penalties import PENALTIES
+from implicit_estimators.penalties import R1
 from implicit_infer.games import Play, Training
 from implicit_infer.games import game as game_of
 from implicit_infer.posteriors.coordinates import Coordinates
@@ -114,7 +114,7 @@ class JointContrastive(Method):
             seed=question.seed + 1,
             device=device,
         )
-        penalty = PENALTIES["r1"](weight=self.penalty_weight) if self.penalty_weight else None
+        penalty = R1(weight=self.penalty_weight) if self.penalty_weight else None
         game = Adversarial("log", "reverse-kl", penalty)
         random = Stream.of(question.seed, role="train").torch(device)
         drawn = endless((v.to(device), known.to(device)), self.batch_size, random)
