@@ -419,12 +419,14 @@ def test_killed_and_started_again_nothing_is_repeated_and_nothing_lost(tmp_path,
     with started(out, workers, calls) as process:
         wait_until(lambda: len(finished(out)) >= 2 and begun() > len(finished(out)))
         process.kill()  # SIGKILL to the parent alone, as a user's `kill -9` or the system's memory guard does
+    at_once = {name: stamps(out / "runs" / name) for name in finished(out)}
+    time.sleep(1.5)  # orphaned workers have ended by themselves by then
     early = {name: stamps(out / "runs" / name) for name in finished(out)}
-    time.sleep(1.5)  # orphaned workers have ended by themselves by then, and left nothing behind
-    assert {name: stamps(out / "runs" / name) for name in finished(out)} == early
+    assert early.items() >= at_once.items()
+    assert len(early) - len(at_once) <= workers  # what was just being written as its parent died may be kept, whole
     assert 2 <= len(early) < 8
     cut_short = begun() - len(early)
-    assert 0 <= cut_short <= workers  # a run may have ended between the look and the kill
+    assert 0 <= cut_short <= workers
 
     resumed = compare(out, **question(calls), workers=workers)
     assert {name: stamps(out / "runs" / name) for name in early} == early
