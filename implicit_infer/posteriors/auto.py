@@ -1,13 +1,14 @@
-r"""A default that chooses: learn the posterior or the likelihood, whichever predicts held-out parameters better.
+r"""A default that chooses: learn the posterior or the likelihood, whichever is denser at held-out parameters.
 
-1. A share of the budget is simulated from the prior. NLE and NPE both learn from it, and both draw from the posterior
-   of simulations that neither has seen. The draws are scored by how near they come to the parameters that made the
-   simulation (the energy score, which is proper: no law scores better on average than the posterior),
+1. A share of the budget is simulated from the prior. NLE and NPE both learn from it, one member each, and both are
+   asked for the density of the parameters behind simulations that neither has seen,
 
-   .. math:: S = \mathbb{E} \|L^{-1} (u - u^*)\| - \tfrac12 \mathbb{E} \|L^{-1} (u - u')\|,
+   .. math:: \log q(u^* \mid x^*) \quad\text{against}\quad
+       \log p(u^*) + \log q(x^* \mid u^*) - \log Z(x^*),
 
-   in unconstrained space, where :math:`L L^\top` is the covariance of NPE's draws at the same x, so that every
-   observation counts alike, however narrow its posterior.
+   in unconstrained space. The log score is proper: no density has a higher one on average than the posterior. NLE's
+   constant Z is estimated by importance sampling from NPE's draws and the prior's. A single difference counts for no
+   more than five nats, so that one far tail does not decide.
 2. The rest of the budget is spent where the posterior of the observation is, in the rounds of
    :mod:`implicit_infer.posteriors.sequential`, by the one that won. If simulations are given (``runs=``), all of them
    are learned from and there are no rounds: the posterior is then amortised.
@@ -15,13 +16,14 @@ r"""A default that chooses: learn the posterior or the likelihood, whichever pre
 ``posterior.figures`` hold both scores and the choice.
 
 References:
-    | Strictly proper scoring rules, prediction, and estimation (Gneiting & Raftery, 2007), on the energy score
+    | Strictly proper scoring rules, prediction, and estimation (Gneiting & Raftery, 2007), on the logarithmic score
     | https://doi.org/10.1198/016214506000001437
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -40,6 +42,7 @@ from implicit_infer.posteriors.sequential import (
     prior_runs,
     shares,
 )
+from implicit_simulators import Stream
 
 ASIDE = 0.05
 """Share of the first simulations that decides, and that the two do not learn from before."""
@@ -47,8 +50,11 @@ ASIDE = 0.05
 MOST = 60
 """The most of them."""
 
-SCORED = 200
-"""Draws of each posterior that a score is taken of."""
+SCORED = 1000
+"""Points at which the likelihood of each is integrated: three quarters NPE's draws, the others the prior's."""
+
+LARGEST = 5.0
+"""Nats by which one simulation may speak for one of the two."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,9 @@ class Auto(Method):
         both.theta, both.x = rounds.theta[aside:], rounds.x[aside:]
         likelihood = learn_likelihood(question, both, self.likelihood, None, self.name)
         density = self._density(question, both)
-        scores = dict(zip(("npe", "nle"), energy_scores(density, likelihood, theta, x, question.seed), strict=True))
-        chosen = min(scores, key=lambda name: scores[name])
+        scores = log_scores(density, likelihood, theta, x, question.seed)
+        better = (scores[0] - scores[1]).clamp(-LARGEST, LARGEST).mean()
+        chosen = "npe" if better > 0 else "nle"
         posterior: Posterior
         if chosen == "nle":
             posterior = go_on_with_likelihood(question, rounds, counts[1:], self.likelihood, likelihood, self.name)
@@ -88,7 +95,8 @@ class Auto(Method):
             posterior = density
         else:
             posterior = go_on_with_density(question, rounds, counts[1:], self.density, density, self.name)
-        posterior.figures |= {"chosen": chosen, "scores": scores}
+        means = {"npe": float(scores[0].mean()), "nle": float(scores[1].mean())}
+        posterior.figures |= {"chosen": chosen, "scores": means, "advantage_of_npe": float(better)}
         return posterior
 
     def _density(self, question: Question, rounds: Rounds) -> NPEPosterior:
@@ -112,24 +120,32 @@ class Auto(Method):
 
 
 @torch.no_grad()
-def energy_scores(
+def log_scores(
     density: NPEPosterior, likelihood: NLEPosterior, theta: Tensor, x: Tensor, seed: int
-) -> tuple[float, float]:
-    """Mean energy scores of both posteriors at simulations that were not learned from: less is better."""
+) -> tuple[Tensor, Tensor]:
+    """Log densities of both posteriors at the parameters (B, d) behind simulations x that were not learned from.
+
+    Args:
+        density: The learned posterior.
+        likelihood: The learned likelihood.
+        theta: Parameters.
+        x: Their simulations.
+        seed: Seed of the integration points.
+
+    Returns:
+        Unconstrained log densities of the posterior and of the normalised likelihood times prior, each with shape (B,).
+    """
     transform = density.coordinates.transform
     truth = transform.inv(theta)
-    posteriors: tuple[Posterior, Posterior] = (density, likelihood)
-    draws = [transform.inv(one.sample_batched((SCORED,), x, seed=seed)).transpose(0, 1) for one in posteriors]
-    centred = draws[0] - draws[0].mean(1, keepdim=True)
-    covariance = centred.mT @ centred / SCORED
-    floor = 1e-6 * covariance.diagonal(dim1=1, dim2=2).clamp_min(1e-12)
-    root = torch.linalg.cholesky(covariance + torch.diag_embed(floor))
-    scores = [_energy(torch.linalg.solve_triangular(root, (u - truth[:, None]).mT, upper=False).mT) for u in draws]
-    return float(scores[0].mean()), float(scores[1].mean())
-
-
-def _energy(errors: Tensor) -> Tensor:
-    """The score of each of B sets of draws, given as errors with shape (B, n, d)."""
-    n = errors.shape[1]
-    spread = torch.cdist(errors, errors).sum((1, 2)) / (n * (n - 1))
-    return errors.norm(dim=2).mean(1) - 0.5 * spread
+    generator = Stream.of(seed, role="sample").torch()
+    near = density.free_draws(3 * SCORED // 4, x, generator).transpose(0, 1)
+    prior = density.simulator.sample_prior(SCORED // 4 * len(x), seed=generator)
+    u = torch.cat((near, transform.inv(prior).unflatten(0, (len(x), -1)), truth[:, None]), 1)
+    observables = likelihood.likelihood.observables
+    raw = observables.rows(x).unflatten(0, (len(x), observables.points))
+    joint = likelihood.log_prior(u) + likelihood.likelihood(u, raw)
+    learned = density.free_log_prob(u, x)
+    proposal = torch.logaddexp(learned + math.log(0.75), likelihood.log_prior(u) + math.log(0.25))
+    ratio = torch.nan_to_num(joint - proposal, nan=-torch.inf, posinf=torch.inf)
+    constant = ratio[:, :-1].logsumexp(1) - math.log(SCORED)
+    return learned[:, -1], torch.nan_to_num(joint[:, -1] - constant, nan=-torch.inf)

@@ -88,6 +88,10 @@ class NLE(Method):
 
     name = "nle"
 
+    def alone(self) -> NLE:
+        """The same with one member: for rounds that only say where to simulate next."""
+        return replace(self, density=replace(self.density, members=1))
+
     def infer(self, question: Question) -> NLEPosterior:
         """Train on ``question.budget`` simulations from the prior."""
         runs = question.runs()

@@ -101,7 +101,10 @@ class SNLE(Method):
         """Spend ``question.budget`` simulations in rounds."""
         counts = shares(question.budget, self.rounds)
         rounds = Rounds(question, prior_runs(question, counts[0]))
-        return go_on_with_likelihood(question, rounds, counts[1:], self.likelihood, None, self.name)
+        first = learn_likelihood(
+            question, rounds, self.likelihood.alone() if counts[1:] else self.likelihood, None, self.name
+        )
+        return go_on_with_likelihood(question, rounds, counts[1:], self.likelihood, first, self.name)
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,10 @@ def go_on_with_likelihood(
     rounds: Rounds,
     counts: list[int],
     method: NLE,
-    posterior: NLEPosterior | None,
+    posterior: NLEPosterior,
     name: str,
 ) -> NLEPosterior:
-    """Rounds of ``counts`` simulations at draws of the posterior, from one that is learned now or was before."""
-    posterior = posterior or learn_likelihood(question, rounds, method, None, name)
+    """Rounds of ``counts`` simulations at draws of the posterior before; one member is enough until the last."""
     transform = posterior.likelihood.observables.transform
     for i, count in enumerate(counts):
         generator = Stream.of(question.seed, i + 1, "sample").torch()
@@ -176,7 +178,10 @@ def go_on_with_likelihood(
         keep = _in_box(transform.inv(rounds.theta), draws)
         # too few to learn from mean that the posterior is where nothing was simulated: all are used
         enough = int(keep.sum()) >= min(len(keep), max(200, count))
-        posterior = learn_likelihood(question, rounds, method, keep if enough else None, name)
+        last = i + 1 == len(counts)
+        posterior = learn_likelihood(
+            question, rounds, method if last else method.alone(), keep if enough else None, name
+        )
         posterior.figures["rounds"] = i + 2
     return posterior
 
