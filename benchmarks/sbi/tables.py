@@ -28,7 +28,20 @@ def _section(rows: Rows, budget: int) -> str:
     bests = statistics.mean(min(values) for values in published.values())
     columns = [f"{statistics.mean(column):.3f}" for column in zip(*published.values(), strict=True)]
     lines.append("| " + " | ".join(["*mean of tasks*", *means, f"{bests:.3f}", *columns]) + " |")
-    return "\n".join([*lines, "", *_costs(rows, ours)])
+    return "\n".join([*lines, "", *_scaled(rows, ours), *_costs(rows, ours)])
+
+
+def _scaled(rows: Rows, ours: list[str]) -> list[str]:
+    """The sharper test, on scaled draws, of the tasks that it was done for."""
+    lines = []
+    for task in TABLE[1000]:
+        for label in ours:
+            found = [row for row in rows if row["method"] == label and row["task"] == task]
+            scores = [row["scaled"] for row in found if row.get("scaled") is not None]
+            if scores:
+                spread = f"{min(scores):.2f}-{max(scores):.2f}, {len(scores)} obs."
+                lines.append(f"On scaled draws: {task}, {label} {statistics.mean(scores):.3f} ({spread}).")
+    return [*lines, ""] if lines else []
 
 
 def _of(rows: Rows, label: str, task: str) -> str:
