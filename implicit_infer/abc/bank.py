@@ -24,6 +24,7 @@ class Bank:
     Attributes:
         sample: The features that scales are fitted to, with shape (m, k): all, or of a store that does not fit in its
             window as many of the first as do.
+        theta: Their parameters, with shape (m, d).
     """
 
     def __init__(self, distance: Distance, simulator: Simulator, runs: Runs | StoredRuns) -> None:
@@ -32,7 +33,7 @@ class Bank:
             runs = runs.in_memory()
         self.runs = runs
         first = runs.first(max(1, runs.window // runs.row_bytes)).in_memory() if isinstance(runs, StoredRuns) else runs
-        self.sample = distance.features(simulator, first.x)
+        self.sample, self.theta = distance.features(simulator, first.x), first.theta
 
     def parts(self) -> Iterator[Tensor]:
         """The features of all simulations, in order."""

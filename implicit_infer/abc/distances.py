@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,15 +24,44 @@ from torch import Tensor
 from implicit_infer.blocks import not_finite
 from implicit_simulators import Simulator
 
-Measure = Callable[[Tensor, Tensor], Tensor]
+Far = Callable[[Tensor, Tensor], Tensor]
 """From features (n, k) of simulations and (k,) of the observation to distances (n,)."""
 
 MAD_TO_SD = 1.4826
 MEAN_DEVIATION_TO_SD = 1.2533
 
 
+def as_they_are(features: Tensor) -> Tensor:
+    """The features themselves."""
+    return features
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A fitted distance.
+
+    Attributes:
+        far: Distances (n,) of features (n, k) from those of the observation (k,); NaN where there is none.
+        regressors: What regression adjustment regresses on, (n, r), given features (n, k): the features, where they are
+            summaries; less, where they are whole data sets or where summaries are learned.
+    """
+
+    far: Far
+    regressors: Callable[[Tensor], Tensor] = as_they_are
+
+    def __call__(self, features: Tensor, observed: Tensor) -> Tensor:
+        """Distances (n,); infinity where they are not numbers."""
+        return self.far(features, observed).nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+
 class Distance:
-    """A family of distances. Children are frozen dataclasses of their settings and write ``_fit``."""
+    """A family of distances. Children are frozen dataclasses of their settings and write ``_fit``.
+
+    Attributes:
+        learned: Whether ``fit`` needs theta.
+    """
+
+    learned: ClassVar[bool] = False
 
     def features(self, simulator: Simulator, x: Tensor) -> Tensor:
         r"""What is compared: the summary statistics of x with shape (n, \*event_shape), as (n, k).
@@ -54,27 +84,27 @@ class Distance:
             features[valid] = summaries
         return features
 
-    def fit(self, features: Tensor) -> Measure:
+    def fit(self, features: Tensor, theta: Tensor | None = None) -> Measure:
         """Fix the scales on simulations; the measure gives infinity where features are not finite.
+
+        It may be called again with other simulations, as in each generation of a sequential method; what it gave before
+        stays as it was.
 
         Args:
             features: Of simulations, with shape (n, k).
+            theta: Their parameters in unconstrained space, with shape (n, d); learned summaries need them.
 
         Raises:
-            ValueError: If no row is finite.
+            ValueError: If no row is finite, or the distance is learned and there is no theta.
         """
-        valid = features[~not_finite(features)]
+        finite = ~not_finite(features)
+        valid = features[finite]
         if len(valid) == 0:
             raise ValueError(f"distance: none of {len(features)} simulations has finite summaries")
-        measure = self._fit(valid)
+        return self._fit(valid, None if theta is None else theta[finite])
 
-        def measured(features: Tensor, observed: Tensor) -> Tensor:
-            return measure(features, observed).nan_to_num(nan=torch.inf, posinf=torch.inf)
-
-        return measured
-
-    def _fit(self, features: Tensor) -> Measure:
-        raise NotImplementedError(f"{type(self).__name__} must write _fit(features)")
+    def _fit(self, features: Tensor, theta: Tensor | None) -> Measure:
+        raise NotImplementedError(f"{type(self).__name__} must write _fit(features, theta)")
 
 
 @dataclass(frozen=True)
@@ -100,13 +130,15 @@ class PNorm(Distance):
         if self.weights is not None and not all(0 <= weight < torch.inf for weight in self.weights):
             raise ValueError(f"weights: expected non-negative numbers; got {self.weights}")
 
-    def _fit(self, features: Tensor) -> Measure:
+    def _fit(self, features: Tensor, theta: Tensor | None) -> Measure:
         factor = inverse(robust_scale(features))
         if self.weights is not None:
             if len(self.weights) != features.shape[1]:
                 raise ValueError(f"weights: expected {features.shape[1]}, one per summary; got {len(self.weights)}")
             factor = factor * features.new_tensor(self.weights) ** (1 / self.p)
-        return lambda simulated, observed: torch.linalg.vector_norm((simulated - observed) * factor, self.p, dim=1)
+        return Measure(
+            lambda simulated, observed: torch.linalg.vector_norm((simulated - observed) * factor, self.p, dim=1)
+        )
 
 
 @dataclass(frozen=True)
@@ -119,13 +151,15 @@ class Mahalanobis(Distance):
     ten scales from its median, so that no single simulation decides it; directions that do not vary are left out.
     """
 
-    def _fit(self, features: Tensor) -> Measure:
+    def _fit(self, features: Tensor, theta: Tensor | None) -> Measure:
         factor = inverse(robust_scale(features))
         standard = ((features - features.median(0).values) * factor).clamp(-10, 10).double()
         values, vectors = torch.linalg.eigh(torch.atleast_2d(standard.T.cov()))
         varies = values > 1e-10 * values.max()
         whiten = (vectors[:, varies] / values[varies].sqrt()).to(features.dtype)
-        return lambda simulated, observed: torch.linalg.vector_norm(((simulated - observed) * factor) @ whiten, dim=1)
+        return Measure(
+            lambda simulated, observed: torch.linalg.vector_norm(((simulated - observed) * factor) @ whiten, dim=1)
+        )
 
 
 def robust_scale(features: Tensor) -> Tensor:

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from implicit_infer.abc.adjustment import local_linear, overfitted
+from implicit_infer.abc.adjustment import Adjustment, resolve_adjustment
 from implicit_infer.abc.bank import Bank
-from implicit_infer.abc.distances import Distance, PNorm
+from implicit_infer.abc.distances import Distance, Measure, PNorm
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.posterior import ParticlePosterior
 from implicit_infer.abc.space import UnconstrainedPrior
@@ -47,7 +47,8 @@ class RejectionABC(Method):
         quantile: Which share of the budget to keep, in (0, 1].
         tolerance: Keep all within this distance, in units of the distance (for ``PNorm``: robust standard deviations).
         distance: How simulations are compared with the observation; its scales are fitted to the whole bank.
-        adjust: "linear" corrects the kept parameters by local-linear regression (Beaumont et al., 2002).
+        adjust: Regression adjustment of the kept parameters, by its name in :mod:`implicit_infer.abc.adjustment`
+            ("linear", ...) or with its settings; "none" leaves them.
 
     Raises:
         ValueError: If more than one rule is given, or a setting is out of its range.
@@ -60,7 +61,7 @@ class RejectionABC(Method):
     quantile: float | None = None
     tolerance: float | None = None
     distance: Distance = field(default_factory=PNorm)
-    adjust: Literal["none", "linear"] = "none"
+    adjust: str | Adjustment = "none"
 
     def __post_init__(self) -> None:
         rules = {name: getattr(self, name) for name in ("keep", "quantile", "tolerance")}
@@ -73,8 +74,7 @@ class RejectionABC(Method):
             raise ValueError(f"quantile: expected a number in (0, 1]; got {self.quantile}")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise ValueError(f"tolerance: expected a non-negative number; got {self.tolerance}")
-        if self.adjust not in ("none", "linear"):
-            raise ValueError(f"adjust: expected 'none' or 'linear'; got {self.adjust!r}")
+        resolve_adjustment(self.adjust)
 
     def kept(self, budget: int) -> int:
         """How many simulations are kept of ``budget``, where no tolerance is given."""
@@ -103,8 +103,9 @@ class RejectionABC(Method):
             posterior.warnings.append(
                 f"{posterior.failed} of {posterior.simulations} simulations failed and can never be accepted"
             )
-        if self.adjust == "linear" and (thin := overfitted(len(accepted.rows), posterior.features.shape[1])):
-            posterior.warnings.append(thin)
+        if posterior.adjustment is not None:
+            regressors = posterior.measure.regressors(posterior.features[:1]).shape[1]
+            posterior.warnings.extend(filter(None, [posterior.adjustment.doubts(len(accepted.rows), regressors)]))
         return posterior
 
 
@@ -138,8 +139,10 @@ class RejectionPosterior(ParticlePosterior):
         self.bank = Bank(settings.distance, self.simulator, runs)
         self.features = self.bank.sample
         self.failed = self.bank.failed()
-        self.measure = settings.distance.fit(self.features)
-        self._prior = UnconstrainedPrior(self.simulator) if settings.adjust == "linear" else None
+        self.adjustment = resolve_adjustment(settings.adjust)
+        wanted = self.adjustment is not None or settings.distance.learned
+        self._prior = UnconstrainedPrior(self.simulator) if wanted else None
+        self.measure = self._fitted()
 
     def _state(self) -> dict[str, Any]:
         # the measure is a function of the distance and the features
@@ -147,7 +150,12 @@ class RejectionPosterior(ParticlePosterior):
 
     def _of_state(self, state: dict[str, Any]) -> None:
         super()._of_state(state)
-        self.measure = self.settings.distance.fit(self.features)
+        self.measure = self._fitted()
+
+    def _fitted(self) -> Measure:
+        learned = self.settings.distance.learned and self._prior is not None
+        theta = self._prior.to(self.bank.theta) if learned and self._prior else None
+        return self.settings.distance.fit(self.features, theta)
 
     def accept(self, x: Tensor) -> Accepted:
         r"""The simulations that are kept for one observation with shape ``event_shape``.
@@ -179,10 +187,13 @@ class RejectionPosterior(ParticlePosterior):
         accepted = self.accept(x)
         theta, features = self.bank.take(accepted.rows)
         equal = torch.zeros(len(theta), dtype=torch.float64)
-        if self._prior is None:
+        if self.adjustment is None or self._prior is None:
             return Particles(theta, equal)
-        observed = self._observed_features(x)
-        phi, log_weights = local_linear(self._prior.to(theta), features, observed, accepted.distances, equal)
+        regressors = self.measure.regressors(features)
+        observed = self.measure.regressors(self._observed_features(x)[None])[0]
+        phi, log_weights = self.adjustment.adjust(
+            self._prior.to(theta), regressors, observed, accepted.distances, equal, seed
+        )
         return Particles(self._prior.back(phi), log_weights)
 
     def _observed_features(self, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from implicit_infer.abc.adjustment import local_linear, overfitted
+from implicit_infer.abc.adjustment import Adjustment, resolve_adjustment
 from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.population import Population, joined, kernel_factor, mix
@@ -67,7 +67,8 @@ class SMCABC(Method):
             Filippi et al. (2013).
         tolerance: Stop after the generation that reaches this tolerance.
         acceptance: Stop when fewer than this share of a generation's simulations are accepted.
-        adjust: "linear" corrects the last particles by local-linear regression (Beaumont et al., 2002).
+        adjust: Regression adjustment of the last particles, by its name in :mod:`implicit_infer.abc.adjustment`
+            ("linear", ...) or with its settings; "none" leaves them.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -82,7 +83,7 @@ class SMCABC(Method):
     kernel: Literal["twice", "optimal"] = "twice"
     tolerance: float = 0.0
     acceptance: float = 0.0
-    adjust: Literal["none", "linear"] = "none"
+    adjust: str | Adjustment = "none"
 
     def __post_init__(self) -> None:
         if self.particles is not None and self.particles < 2:
@@ -95,8 +96,7 @@ class SMCABC(Method):
             raise ValueError(f"tolerance: expected a non-negative number; got {self.tolerance}")
         if not 0 <= self.acceptance < 1:
             raise ValueError(f"acceptance: expected a number in [0, 1); got {self.acceptance}")
-        if self.adjust not in ("none", "linear"):
-            raise ValueError(f"adjust: expected 'none' or 'linear'; got {self.adjust!r}")
+        resolve_adjustment(self.adjust)
 
     def size(self, budget: int) -> int:
         """Particles of a generation at this budget."""
@@ -169,8 +169,12 @@ class Run:
         """The last generation, adjusted if that was asked for."""
         last = self.population
         phi, log_weights = last.phi, last.log_weights
-        if self.settings.adjust == "linear":
-            phi, log_weights = local_linear(phi, last.features, self.observed, last.distances, log_weights)
+        adjustment = resolve_adjustment(self.settings.adjust)
+        if adjustment is not None:
+            regressors, observed = (self.measure.regressors(part) for part in (last.features, self.observed[None]))
+            phi, log_weights = adjustment.adjust(
+                phi, regressors, observed[0], last.distances, log_weights, self.question.seed
+            )
         return Particles(self.prior.back(phi), log_weights)
 
     def _first_generation(self, bar: Bar) -> None:
@@ -181,7 +185,7 @@ class Run:
         self.observed = distance.features(self.simulator, self.question.observed[None])[0]
         if not torch.isfinite(self.observed).all():
             raise ValueError("observed: its summary statistics are not finite")
-        self.measure = distance.fit(features)
+        self.measure = distance.fit(features, self.prior.to(runs.theta))
         distances = self.measure(features, self.observed)
         nearest, rows = distances.topk(min(self.size, n), largest=False)
         rows = rows[torch.isfinite(nearest)]
@@ -316,8 +320,10 @@ class Run:
             found.append(f"stopped after {self.spent} of {self.question.budget} simulations: {self.stopped}")
         if self.failed:
             found.append(f"{self.failed} of {self.spent} simulations failed and can never be accepted")
-        if self.settings.adjust == "linear" and (thin := overfitted(n, len(self.observed))):
-            found.append(thin)
+        adjustment = resolve_adjustment(self.settings.adjust)
+        if adjustment is not None:
+            regressors = self.measure.regressors(self.observed[None]).shape[1]
+            found.extend(filter(None, [adjustment.doubts(n, regressors)]))
         return found
 
 

@@ -210,7 +210,7 @@ def test_has_draws_but_no_density(bank):
         ({"keep": 0}, "keep: expected a positive int; got 0"),
         ({"quantile": 0.0}, r"quantile: expected a number in \(0, 1\]; got 0.0"),
         ({"tolerance": -1.0}, "tolerance: expected a non-negative number; got -1.0"),
-        ({"adjust": "ridge"}, "adjust: expected 'none' or 'linear'; got 'ridge'"),
+        ({"adjust": "cubic"}, "adjust: expected one of none, linear.*; got 'cubic'"),
     ],
 )
 def test_bad_settings(settings, message):
