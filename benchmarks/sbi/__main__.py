@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks.sbi [run | summary] ...``; see ``--help`` of each."""
+"""The command: ``python -m benchmarks.sbi [run | coverage | summary] ...``; see ``--help`` of each."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 from benchmarks.parts import show
 from benchmarks.results import Results
+from benchmarks.sbi import coverage
 from benchmarks.sbi.cells import METHODS, amortised, measure
 from benchmarks.sbi.published import TABLE
 from benchmarks.sbi.tables import tables
 
 KEYS = ("method", "task", "budget", "observation")
 RESULTS = Results("results", KEYS, Path("runs/sbi"))
+COVERAGE = Results("coverage", ("task", "seed", "truths"), Path("runs/sbi"))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Both commands."""
+    """The commands."""
     top = argparse.ArgumentParser(prog="python -m benchmarks.sbi", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="measure what is missing; lines are written as runs end")
@@ -27,6 +29,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--budgets", nargs="+", type=int, choices=list(TABLE), default=[1_000, 10_000])
     one.add_argument("--observations", nargs="+", type=int, default=list(range(1, 11)), help="default: 1 to 10")
     one.add_argument("--jobs", type=int, default=1, help="processes at a time, of one thread each")
+    cover = commands.add_parser("coverage", help="rank true parameters among the default's draws")
+    cover.add_argument("--tasks", nargs="+", choices=coverage.TASKS, default=list(coverage.TASKS), help="default: all")
+    cover.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: 0")
+    cover.add_argument("--truths", type=int, default=200, help="default: 200")
     two = commands.add_parser("summary", help="print the tables")
     two.add_argument("--into", type=Path, help="replace the tables of this page, instead of printing them")
     return top
@@ -38,7 +44,16 @@ def main(arguments: list[str]) -> None:
     if options.command == "run":
         run(options)
         return
-    show(tables(RESULTS.rows()), options.into)
+    if options.command == "coverage":
+        cells = [
+            {"task": task, "seed": seed, "truths": options.truths} for seed in options.seeds for task in options.tasks
+        ]
+        for cell in COVERAGE.missing(cells):
+            COVERAGE.add(row := coverage.measure(**cell))
+            print("  {task} seed {seed}: {inside}, p-values {p_values}".format(**row), flush=True)
+        return
+    ranked = COVERAGE.rows()
+    show("\n\n".join([tables(RESULTS.rows()), *([coverage.table(ranked)] if ranked else [])]), options.into)
 
 
 def run(options: argparse.Namespace) -> None:
