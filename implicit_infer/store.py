@@ -168,7 +168,7 @@ class Store:
         place = chunks / str(block)
         for path in (place, *place.rglob("*"), chunks, chunks.parent):
             if path.exists():  # a chunk that holds only the fill value is not written
-                _fsync(path)
+                fsync(path)
 
     def _open(self, seed: Seed) -> int:
         """Check that what is at ``path`` is ours, mend a resizing that was cut short, and find the seed."""
@@ -226,9 +226,9 @@ class Store:
         group.create_array("parameter", shape=names.shape, dtype=str, dimension_names=("parameter",))[:] = names
         _consolidate(draft)
         for path in (*draft.rglob("*"), draft):
-            _fsync(path)
+            fsync(path)
         os.replace(draft, self.path)
-        _fsync(self.path.parent)
+        fsync(self.path.parent)
         self._group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         self._rows = np.asarray(self._group["rows"][:])
 
@@ -263,9 +263,9 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         return
     draft = path.with_name(f"{path.name}.partial")
     draft.write_text(json.dumps(content, indent=2))
-    _fsync(draft)
+    fsync(draft)
     os.replace(draft, path)
-    _fsync(path.parent)
+    fsync(path.parent)
 
 
 def check_identity(simulator: Simulator, seed: int, about: dict[str, Any], path: Path) -> None:
@@ -321,7 +321,8 @@ def _consolidate(path: Path) -> None:
         zarr.consolidate_metadata(path)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Have the operating system write a file, or a folder's list of files, to the disk."""
     if sys.platform == "win32" and path.is_dir():
         return  # folders cannot be opened there
     descriptor = os.open(path, os.O_RDONLY if sys.platform != "win32" else os.O_RDWR)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from implicit_infer.catalogue import find, ratio_methods, resolve_fit_method, resolve_method
 from implicit_infer.checks import check_count, check_device, check_observed, check_runs, check_simulator
+from implicit_infer.executors import check_workers
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.progress import track
@@ -38,6 +39,8 @@ def infer(
     seed: Seed = 0,
     device: str = "cpu",
     workers: int = 1,
+    executor: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Posterior:
     r"""Infer the parameters that made one observation, without a likelihood.
@@ -59,6 +62,10 @@ def infer(
         seed: An int, a ``torch.Generator`` or None for fresh entropy.
         device: Where networks are trained.
         workers: Processes for simulation.
+        executor: Simulate there instead: any ``concurrent.futures`` executor, or a ``dask.distributed.Client``.
+        checkpoint: A folder. A method in generations (``smc-abc``, ``replenishment-abc``, ``abc-mcmc``) is kept there
+            as it goes on; the same call goes on from it, bit by bit as if it had never stopped, and a finished run goes
+            on where the budget is larger than before. What was made with another question or other settings is refused.
         progress: Whether to show progress.
 
     Returns:
@@ -66,7 +73,8 @@ def infer(
 
     Raises:
         ValueError: If the method is unknown, the observation has another shape or is not finite, a count is not
-            positive, the device is not there, or ``runs`` are of another simulator; before anything runs.
+            positive, the device is not there, ``runs`` are of another simulator, or the method keeps no checkpoint;
+            before anything runs.
         TypeError: If an argument is of the wrong kind.
 
     Example:
@@ -81,6 +89,9 @@ def infer(
     bank = None if runs is None else check_runs(simulator, runs)
     if budget is None:
         budget = 10_000 if bank is None else len(bank)
+    if checkpoint is not None and not resolved.resumes:
+        raise ValueError(f"checkpoint: {resolved.name} does not run in generations and keeps none; leave it out")
+    check_workers(workers, executor)
     question = Question(
         simulator=simulator,
         observed=check_observed(simulator, observed),
@@ -89,6 +100,8 @@ def infer(
         seed=resolve_seed(seed),
         device=check_device(device),
         workers=check_count(workers, "workers"),
+        executor=executor,
+        checkpoint=None if checkpoint is None else os.fspath(checkpoint),
         progress=progress,
     )
     return resolved.infer(question)

@@ -25,9 +25,6 @@ from torch import Tensor
 PAIRS = 2**21
 """Pairs of points whose kernel is held in memory at once."""
 
-POINT = 1e-10
-"""Relative spread below which a population is one point: much less than float32 parameters can tell apart."""
-
 
 @dataclass(frozen=True)
 class Population:
@@ -59,6 +56,24 @@ class Population:
         log_weights = log_weights - log_weights.logsumexp(0)
         return Population(self.phi[which], log_weights, self.distances[which], self.features[which])
 
+    def measured(self, distances: Tensor) -> Population:
+        """The same points by another distance."""
+        return replace(self, distances=distances)
+
+    def merged(self) -> Population:
+        """Every point once, with the weights of its copies."""
+        _, which, counts = torch.unique(self.phi, dim=0, return_inverse=True, return_counts=True)
+        if len(counts) == len(self):
+            return self
+        log_weights = self.log_weights.new_zeros(len(counts)).index_add_(0, which, self.log_weights.exp()).log()
+        rows = torch.arange(len(self), device=which.device)
+        first = torch.full_like(counts, len(self)).scatter_reduce_(0, which, rows, "amin")
+        return Population(self.phi[first], log_weights, self.distances[first], self.features[first])
+
+    def within(self, tolerance: float) -> Population:
+        """The points whose simulations lie within a tolerance."""
+        return self.take(self.distances <= tolerance)
+
     def covariance(self) -> tuple[Tensor, Tensor]:
         """Weighted mean (p,) and covariance (p, p)."""
         weights = self.log_weights.exp()
@@ -67,15 +82,27 @@ class Population:
         return mean, (centred * weights[:, None]).T @ centred
 
     def propose(self, n: int, factor: Tensor, generator: torch.Generator) -> Tensor:
-        """``n`` points of the mixture: a weighted choice of ancestors, each moved by the kernel; shape (n, p)."""
+        """``n`` points of the mixture: a weighted choice of ancestors, each moved by the kernel; shape (n, p).
+
+        Args:
+            n: How many.
+            factor: Cholesky factor (p, p) of the kernel's covariance, or (k, p, p) where each point has its own.
+            generator: Source of the random numbers, on the CPU: the same on any device.
+        """
         edges = self.log_weights.exp().cumsum(0)
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64) * edges[-1]
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64).to(edges) * edges[-1]
         ancestors = torch.searchsorted(edges, uniform).clamp_max(len(self) - 1)
-        noise = torch.randn((n, len(factor)), generator=generator, dtype=torch.float64)
-        return self.phi[ancestors] + noise @ factor.T
+        noise = torch.randn((n, factor.shape[-1]), generator=generator, dtype=torch.float64).to(edges)
+        if factor.ndim == 2:
+            return self.phi[ancestors] + noise @ factor.T
+        return self.phi[ancestors] + torch.einsum("nab,nb->na", factor[ancestors], noise)
 
     def log_mixture(self, phi: Tensor, factor: Tensor) -> Tensor:
         """Log density of the mixture at phi with shape (n, p), with shape (n,)."""
+        return self._log_common(phi, factor) if factor.ndim == 2 else self._log_own(phi, factor)
+
+    def _log_common(self, phi: Tensor, factor: Tensor) -> Tensor:
+        """One kernel for all: squared distances by one product of matrices."""
         whitened, centres = (torch.linalg.solve_triangular(factor, at.T, upper=False).T for at in (phi, self.phi))
         # about the common mean, so that |a|^2 + |b|^2 - 2ab keeps its digits
         origin = centres.mean(0)
@@ -86,30 +113,38 @@ class Population:
         normaliser = factor.diagonal().log().sum() + 0.5 * len(factor) * math.log(2 * math.pi)
         return torch.cat(parts) - 0.5 * whitened.square().sum(1) - normaliser
 
+    def _log_own(self, phi: Tensor, factor: Tensor) -> Tensor:
+        """A kernel for each: every point is whitened by every kernel."""
+        k, p = self.phi.shape
+        eye = torch.eye(p, dtype=factor.dtype, device=factor.device)
+        inverse = torch.linalg.solve_triangular(factor, eye.expand(k, p, p), upper=False)
+        origin = self.phi.mean(0)
+        centres = torch.einsum("kab,kb->ka", inverse, self.phi - origin)
+        log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * p * math.log(2 * math.pi)
+        bias, flat = self.log_weights - log_volume, inverse.reshape(k * p, p).T
+        rows = max(1, PAIRS // (k * p))
+        parts = [
+            torch.logsumexp(bias - 0.5 * ((part @ flat).view(-1, k, p) - centres).square().sum(2), dim=1)
+            for part in (phi - origin).split(rows)
+        ]
+        return torch.cat(parts)
 
-def kernel_factor(population: Population, tolerance: float, kernel: str) -> Tensor | None:
-    r"""Cholesky factor of the kernel's covariance, or None if the population has collapsed onto a point.
 
-    "twice": twice the weighted covariance of the population (Beaumont et al., 2009). "optimal": the covariance of the
-    moves from the population to its own members within the next tolerance, which is closest to the next target in
-    Kullback-Leibler divergence (Filippi et al., 2013):
+def tolerance_at(population: Population, share: float) -> float:
+    r"""The smallest tolerance at which the effective sample size is still a share of what it is now.
 
-    .. math:: \Sigma = \sum_{j,k} w_j \tilde w_k (\tilde\phi_k - \phi_j)(\tilde\phi_k - \phi_j)^\top
+    .. math:: \min \{ \epsilon : \mathrm{ESS}(w_i 1\{d_i \le \epsilon\}) \ge \alpha\, \mathrm{ESS}(w_i) \},
+        \qquad \mathrm{ESS}(w) = \Big(\sum_i w_i\Big)^2 \Big/ \sum_i w_i^2
+
+    References:
+        | An adaptive sequential Monte Carlo method for approximate Bayesian computation (Del Moral et al., 2012)
+        | https://doi.org/10.1007/s11222-011-9271-y
     """
-    mean, covariance = population.covariance()
-    if kernel == "twice":
-        covariance = 2 * covariance
-    else:
-        near, spread = population.take(population.distances <= tolerance).covariance()
-        covariance = covariance + spread + torch.outer(near - mean, near - mean)
-    scale = covariance.diagonal()
-    if not (scale > (POINT * (1 + mean.abs())) ** 2).any():
-        return None
-    for jitter in (0.0, 1e-10, 1e-8, 1e-6, 1e-4):
-        factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag(jitter * scale.clamp_min(scale.mean())))
-        if not failed:
-            return factor
-    return None
+    distances, order = population.distances.sort()
+    weights = population.log_weights.exp()[order]
+    ess = weights.cumsum(0).square() / weights.square().cumsum(0)
+    enough = (ess >= share * ess[-1]).nonzero()[0]
+    return float(distances[enough])
 
 
 def mix(old: Population, fresh: Population, size: int) -> tuple[Population, float]:

@@ -29,6 +29,8 @@ class Question:
         progress: Whether to show progress.
         bank: Prior simulations made before, in memory or on disk, or None; methods that draw from the prior use its
             first ``budget`` rows.
+        checkpoint: Folder that a run in generations is kept in and goes on from, or None.
+        executor: Runs simulations in place of ``workers``: any ``concurrent.futures`` executor, a Dask client, or None.
     """
 
     simulator: Simulator
@@ -39,12 +41,15 @@ class Question:
     workers: int = 1
     progress: bool = True
     bank: Runs | StoredRuns | None = None
+    checkpoint: str | None = None
+    executor: Any = None
 
     def runs(self) -> Runs | StoredRuns:
         """``budget`` simulations from the prior: the first rows of the bank, or simulated now."""
         if self.bank is not None:
             return self.bank.first(self.budget)
-        runs = simulate(self.simulator, self.budget, seed=self.seed, workers=self.workers, progress=self.progress)
+        how = {"workers": self.workers, "executor": self.executor, "progress": self.progress}
+        runs = simulate(self.simulator, self.budget, seed=self.seed, **how)
         if len(runs) < self.budget:  # Ctrl-C ends simulate() with what it has; a method must not go on with less
             raise KeyboardInterrupt(f"stopped after {len(runs)} of {self.budget} simulations")
         return runs
@@ -70,10 +75,12 @@ class Method:
     Attributes:
         name: The method's name in ``ii.methods()`` and on the command line.
         amortised: Whether the posterior answers other observations without more simulations.
+        resumes: Whether it keeps a run in ``question.checkpoint``, and goes on from there.
     """
 
     name: ClassVar[str]
     amortised: ClassVar[bool] = True
+    resumes: ClassVar[bool] = False
 
     def infer(self, question: Question) -> Posterior:
         """Answer the question, spending at most ``question.budget`` simulations."""

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Independent, MultivariateNormal, Normal, Uniform
 
-from implicit_infer.abc.population import Population, joined, kernel_factor, mix
+from implicit_infer.abc.kernels import kernel_factor
+from implicit_infer.abc.population import Population, joined, mix, tolerance_at
 from implicit_infer.abc.space import UnconstrainedPrior
 from implicit_simulators import Product, TruncatedNormal
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
@@ -140,6 +141,34 @@ def test_mixing_keeps_ratios_of_weights_and_shares_by_effective_sample_size():
     weights = mixed.log_weights.exp()
     assert torch.allclose(weights[:30] / weights[:30].sum(), first.log_weights.exp())
     assert float(weights[:30].sum()) == pytest.approx(first.ess / (first.ess + second.ess))
+
+
+@given(st.integers(2, 60), st.floats(0.05, 0.95), st.integers(0, 2**20))
+def test_the_tolerance_at_a_share_of_the_effective_sample_size_is_the_first(n, share, seed):
+    """Del Moral et al. (2012), equation 12, by trying every distance."""
+    now = population(n, seed=seed, weighted=True)
+    tried = [float(d) for d in now.distances.sort().values if now.within(float(d)).ess >= share * now.ess * (1 - 1e-12)]
+    assert tolerance_at(now, share) == pytest.approx(tried[0])
+
+
+def test_with_equal_weights_that_is_the_quantile():
+    now = population(50)
+    assert tolerance_at(now, 0.3) == float(now.distances.kthvalue(15).values)
+
+
+def test_copies_are_merged_with_their_weights():
+    now = population(6, weighted=True)
+    merged = now.take(torch.tensor([0, 3, 0, 5])).merged()
+    weights = now.log_weights.exp()[[0, 3, 0, 5]]
+    expected = {
+        float(now.phi[0, 0]): 2 * weights[0],
+        float(now.phi[3, 0]): weights[1],
+        float(now.phi[5, 0]): weights[3],
+    }
+    found = dict(zip(merged.phi[:, 0].tolist(), merged.log_weights.exp().tolist(), strict=True))
+    assert found == pytest.approx({place: float(w / weights.sum()) for place, w in expected.items()})
+    assert torch.equal(merged.features, merged.phi.float())
+    assert now.merged() is now
 
 
 def test_effective_sample_size_of_equal_weights():
