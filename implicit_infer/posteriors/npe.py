@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from implicit_estimators.networks.train import train
 from implicit_infer.posteriors.base import Posterior
 from implicit_infer.posteriors.coordinates import Coordinates
+from implicit_infer.posteriors.density import stacked
 from implicit_infer.posteriors.density.ensemble import Ensemble
 from implicit_infer.posteriors.density.fitting import DensitySettings, density_of, fit_density
 from implicit_infer.posteriors.density.flow import ConditionalDensity
@@ -60,6 +61,11 @@ class Seen(nn.Module):
     def forward(self, v: Tensor, given: Tensor) -> Tensor:
         """Log density of v, with shape (n,)."""
         return self.density(v, self.view(given))
+
+    def together(self, state: stacked.State, v: Tensor, given: Tensor) -> Tensor:
+        """What ``forward`` says for K members with stacked weights, with shape (K, n), of rows (K, n, ...)."""
+        seen = stacked.called(self.view, stacked.part(state, "view"), given)
+        return self.density.together(stacked.part(state, "density"), v, seen)
 
     def whiten(self, v: Tensor, given: Tensor) -> Tensor:
         """What is left of v when the conditional normal is taken out."""

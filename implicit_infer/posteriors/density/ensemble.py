@@ -31,6 +31,9 @@ ROWS = 16384
 class Ensemble(nn.Module):
     """K modules of one architecture, called as one.
 
+    Modules that have a method ``together(state, y, c)`` compute all members' values themselves, from stacked weights
+    and rows; others are vectorised by torch, in hundreds of small operations where they are flows.
+
     Args:
         members: The modules; their weights are copied.
         keep: An object that they hold and that is not to be copied, such as a simulator.
@@ -70,6 +73,12 @@ class Ensemble(nn.Module):
             c: Second argument.
             shared: Whether all members look at the same rows.
         """
+        together = getattr(self.template, "together", None)
+        if together is not None:
+            weights, buffers = self.parts
+            rows = [part.expand(len(self), *part.shape) for part in (y, c)] if shared else (y, c)
+            said: Tensor = together({**weights, **buffers}, *rows)
+            return said
 
         def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], y: Tensor, c: Tensor) -> Tensor:
             return functional_call(self.template, (weights, buffers), (y, c))

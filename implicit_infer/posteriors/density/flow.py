@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from implicit_estimators.networks.mlp import MLP
+from implicit_infer.posteriors.density import stacked
 from implicit_simulators import Stream
 
 FLOWS = ("nsf", "maf", "none")
@@ -86,11 +87,14 @@ class ConditionalDensity(nn.Module):
 
     def normal(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         r"""Mean m, the log of T's diagonal, and T, with shapes (\*, d), (\*, d) and (\*, d, d)."""
+        return self._normal(self.head(c), self.place)
+
+    def _normal(self, said: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         d = self.width
-        mean, log_diagonal, lower = self.head(c).split((d, d, d * (d - 1) // 2), -1)
+        mean, log_diagonal, lower = said.split((d, d, d * (d - 1) // 2), -1)
         log_diagonal = 6 * torch.tanh(log_diagonal / 6)  # a standard deviation is never beyond e^6 either way
-        flat = torch.zeros((*mean.shape[:-1], d * d), dtype=c.dtype, device=c.device)
-        root = flat.index_copy(-1, self.place, lower).unflatten(-1, (d, d))
+        flat = torch.zeros((*mean.shape[:-1], d * d), dtype=said.dtype, device=said.device)
+        root = flat.index_copy(-1, place, lower).unflatten(-1, (d, d))
         return mean, log_diagonal, root + torch.diag_embed(log_diagonal.exp())
 
     def forward(self, y: Tensor, c: Tensor) -> Tensor:
@@ -101,6 +105,25 @@ class ConditionalDensity(nn.Module):
         if self.bent and self.flow is not None:
             w, bending = self.flow.transform(c).call_and_ladj(w)
             log_det = log_det + bending
+        return -0.5 * w.square().sum(-1) - 0.5 * math.log(2 * math.pi) * self.width + log_det
+
+    def together(self, state: stacked.State, y: Tensor, c: Tensor) -> Tensor:
+        r"""What ``forward`` says for K members with stacked weights, with shape (K, \*).
+
+        Args:
+            state: Their weights and buffers, stacked, by name.
+            y: Rows with shape (K, \*, d).
+            c: Conditions with shape (K, n, k); n is the last of y's rows.
+        """
+        said = stacked.layers(self.head, stacked.part(state, "head"), c)
+        between = (slice(None), *[None] * (y.ndim - c.ndim))  # one row of conditions may serve several of y
+        mean, log_diagonal, root = (part[between] for part in self._normal(said, state["place"][0]))
+        w = (root * (y - mean)[..., None, :]).sum(-1)
+        log_det = log_diagonal.sum(-1)
+        if self.bent and self.flow is not None:
+            seen = c[between].expand(*w.shape[:-1], c.shape[-1])
+            rows, bending = stacked.bent(self.flow, stacked.part(state, "flow"), w.flatten(1, -2), seen.flatten(1, -2))
+            w, log_det = rows.reshape(w.shape), log_det + bending.reshape(w.shape[:-1])
         return -0.5 * w.square().sum(-1) - 0.5 * math.log(2 * math.pi) * self.width + log_det
 
     def whiten(self, y: Tensor, c: Tensor) -> Tensor:

@@ -100,7 +100,8 @@ def train_ensemble(
     weights = list(ensemble.stacked)
     averages = [weight.detach().clone() for weight in weights]
     best_weights = [weight.detach().clone() for weight in weights]
-    best = torch.full((members,), math.inf, device=device)
+    # what the members are to begin with may be best: what is linear and normal, the coordinates have taken out already
+    best = _held_out(ensemble, y, c, held_out, fresh, seed)
     waited = torch.zeros(members, device=device)
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     course, updates = Course(), 0
@@ -189,10 +190,9 @@ def _folds(n: int, members: int, share: float, groups: Tensor | None, random: to
 def _clip(weights: list[torch.nn.Parameter], largest: float) -> None:
     """Scale each member's gradient down to the norm ``largest`` where it is greater."""
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    squares = torch.stack([gradient.double().square().flatten(1).sum(1) for gradient in gradients]).sum(0)
-    factor = (largest / squares.sqrt().clamp_min(largest)).nan_to_num(0.0)
-    for gradient in gradients:
-        gradient.mul_(factor.to(gradient.dtype).reshape(-1, *[1] * (gradient.ndim - 1)))
+    norms = torch.linalg.vector_norm(torch.cat([part.flatten(1) for part in gradients], 1), dim=1, dtype=torch.float64)
+    factor = (largest / norms.clamp_min(largest)).nan_to_num(0.0).to(gradients[0].dtype)
+    torch._foreach_mul_(gradients, [factor.reshape(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients])
 
 
 def _swap(weights: list[torch.nn.Parameter], others: list[Tensor]) -> None:
