@@ -101,7 +101,8 @@ def train_ensemble(
     averages = [weight.detach().clone() for weight in weights]
     best_weights = [weight.detach().clone() for weight in weights]
     # what the members are to begin with may be best: what is linear and normal, the coordinates have taken out already
-    best = _held_out(ensemble, y, c, held_out, fresh, seed)
+    with torch.no_grad():
+        best = _held_out(ensemble, y, c, held_out, fresh, seed)
     waited = torch.zeros(members, device=device)
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     course, updates = Course(), 0
