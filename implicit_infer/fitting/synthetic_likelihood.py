@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from implicit_infer.abc.synthetic.covariance import Optimal, standardised
 from implicit_infer.fitting.base import FitMethod, Trace
 from implicit_infer.fitting.cma import EvolutionStrategy
 from implicit_infer.fitting.likelihood_fit import LikelihoodFit
@@ -237,15 +238,7 @@ def synthetic_log_likelihood(summaries: Tensor, observed: Tensor) -> Tensor:
 
 
 def shrunk_covariance(rows: Tensor) -> Tensor:
-    r"""The covariance of rows, its correlations shrunk towards zero.
-
-    .. math:: r_{ij}^* = (1 - \lambda) r_{ij}, \qquad
-        \lambda = \min\left(1, \frac{\sum_{i \ne j} \widehat{\operatorname{Var}}(r_{ij})}{\sum_{i \ne j} r_{ij}^2}
-        \right)
-
-    References:
-        | A shrinkage approach to large-scale covariance matrix estimation (Schäfer & Strimmer, 2005)
-        | https://doi.org/10.2202/1544-6115.1175
+    """The covariance of rows, its correlations shrunk by :class:`implicit_infer.abc.synthetic.covariance.Optimal`.
 
     Args:
         rows: With shape (n, k), n at least 3.
@@ -253,20 +246,5 @@ def shrunk_covariance(rows: Tensor) -> Tensor:
     Returns:
         The covariance with shape (k, k), positive definite. A column without spread has a tiny one.
     """
-    n, k = rows.shape
-    centred = rows - rows.mean(0)
-    variance = centred.square().sum(0) / (n - 1)
-    floor = 1e-12 * rows.square().mean(0) + 1e-300
-    scale = variance.clamp_min(0).add(floor).sqrt()
-    if k == 1:
-        return scale.square()[:, None]
-    z = centred / scale
-    products = z[:, :, None] * z[:, None, :]
-    mean = products.mean(0)
-    r = mean * n / (n - 1)
-    spread = (products - mean).square().sum(0) * n / (n - 1) ** 3
-    apart = ~torch.eye(k, dtype=torch.bool)
-    share = (spread[apart].sum() / r[apart].square().sum().clamp_min(1e-300)).clamp(max=1.0)
-    shrunk = torch.where(apart, (1 - share) * r, torch.ones_like(r))
-    # the smallest eigenvalue is at least the share; where that is zero, r itself must be of full rank
-    return scale[:, None] * (shrunk + 1e-10 * torch.eye(k, dtype=rows.dtype)) * scale
+    z, valid, _, scale = standardised(rows[None])
+    return scale[0, :, None] * Optimal()(z, valid)[0] * scale[0]
