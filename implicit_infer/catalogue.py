@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 METHODS = {
     "rejection-abc": "implicit_infer.abc:RejectionABC",
     "smc-abc": "implicit_infer.abc:SMCABC",
+    "replenishment-abc": "implicit_infer.abc:ReplenishmentABC",
+    "abc-mcmc": "implicit_infer.abc:ABCMCMC",
+    "bsl": "implicit_infer.abc.synthetic:BSL",
+    "unbiased-bsl": "implicit_infer.abc.synthetic:UnbiasedBSL",
+    "semi-bsl": "implicit_infer.abc.synthetic:SemiBSL",
+    "scoring-rule": "implicit_infer.abc.scoring_rule:ScoringRuleBayes",
     "nre": "implicit_infer.posteriors.nre:NRE",
     "nre-a": "implicit_infer.posteriors.nre_a:NREA",
     "nre-b": "implicit_infer.posteriors.nre_b:NREB",

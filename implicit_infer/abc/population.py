@@ -143,7 +143,8 @@ def tolerance_at(population: Population, share: float) -> float:
     distances, order = population.distances.sort()
     weights = population.log_weights.exp()[order]
     ess = weights.cumsum(0).square() / weights.square().cumsum(0)
-    enough = (ess >= share * ess[-1]).nonzero()[0]
+    # rounding must not cost a step where weights are equal
+    enough = (ess >= share * (1 - 1e-9) * ess[-1]).nonzero()[0]
     return float(distances[enough])
 
 

@@ -47,7 +47,7 @@ class Run:
     """
 
     few: ClassVar[str] = "take more particles"
-    """What helps against weights that have collapsed."""
+    """What helps against weights that have collapsed; empty where there are none."""
 
     def __init__(self, settings: Any, question: Question, size: int) -> None:
         self.settings, self.question, self.simulator, self.size = settings, question, question.simulator, size
@@ -167,7 +167,7 @@ class Run:
         """What a user should read."""
         found = []
         n, ess, spent = len(self.population), self.generations[-1]["ess"], self.simulations.spent
-        if ess < LOW_ESS * n:
+        if self.few and ess < LOW_ESS * n:
             found.append(f"the weights have collapsed: {n} particles are worth {ess:.0f}; {self.few}")
         if len(self.generations) == 1:
             found.append(f"only the first generation was run, which is rejection ABC: {self.stopped}")

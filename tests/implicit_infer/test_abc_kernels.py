@@ -30,7 +30,7 @@ def test_component_wise_is_the_diagonal_of_twice():
 def test_local_is_the_second_moment_of_the_nearest_about_each():
     now = population(40)
     found = covariance_of(kernel_factor(now, 1.0, "local"))
-    mean, covariance = now.covariance()
+    _, covariance = now.covariance()
     weights = now.log_weights.exp()
     for j in (0, 7, 39):
         moves = now.phi - now.phi[j]
