@@ -5,7 +5,8 @@ A chain that keeps the estimate of its state, and compares it with a fresh one o
 .. math:: \pi(\phi) \propto p(\phi)\, \mathbb{E}\left[\hat L(\phi)\right]
 
 whatever the noise of :math:`\hat L` (Andrieu & Roberts, 2009). Noise costs mixing alone: a state whose estimate came
-out too high is left late. All chains move at once, so that every step is one batch of simulations. The budget is spent so:
+out too high is left late. All chains move at once, so that every step is one batch of simulations.
+The budget is spent so:
 
 1. *prior*: points of the prior, one estimate each; chains start where they are likely, tempered;
 2. *annealing*: :math:`p(\phi) \hat L(\phi)^\beta` with :math:`\beta` raised so that each rise keeps half of the
@@ -336,8 +337,8 @@ class NoisyChains:
             found.append(f"the chains' states are worth {figures['ess']:.0f} independent draws; simulate more")
         if self.replicates.failed:
             found.append(
-                f"{self.replicates.failed} of {self.replicates.spent} simulations failed; the likelihood takes them for "
-                "ones that cannot be the observation"
+                f"{self.replicates.failed} of {self.replicates.spent} simulations failed; the likelihood takes them "
+                "for ones that cannot be the observation"
             )
         return found
 
