@@ -17,10 +17,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench bench-ratios bench-gans bench-sbi docs clean
+.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench bench-ratios bench-gans bench-fitting bench-sbi docs clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Compare five methods on the Hudson Bay pelts (minutes; resumes in runs/hudson-bay)
 	$(BIN)/$(DEMO)
@@ -76,6 +76,10 @@ bench-gans: $(INSTALLED) ## Measure learning by comparison on problems with know
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gans run --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.gans summary
+
+bench-fitting: $(INSTALLED) ## Measure fits of simulators on eight problems with known answers (an hour; resumes in runs/fitting)
+	$(BIN)/python -m benchmarks.fitting run --jobs $(JOBS)
+	$(BIN)/python -m benchmarks.fitting summary
 
 bench-sbi: $(INSTALLED) ## Measure the default posterior on the SBI benchmark beside the published table (hours; resumes in runs/sbi)
 	$(BIN)/python -m benchmarks.sbi run --jobs $(JOBS)

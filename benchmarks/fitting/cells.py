@@ -19,6 +19,22 @@ BUDGETS = (2_000, 10_000, 50_000)
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What is spent on a method: how many seeds from the first on, and which budgets."""
+
+    seeds: int = 10
+    budgets: Sequence[int] = BUDGETS
+
+
+EFFORTS = {
+    "avo": Effort(5),
+    "ratio-likelihood": Effort(5, (2_000, 10_000)),
+    "local-surrogate": Effort(3, (10_000,)),
+}
+"""Methods that train networks take seconds where the plain ones take tenths of one: fewer seeds, or fewer budgets."""
+
+
+@dataclass(frozen=True)
 class Problem:
     r"""What is fitted.
 
@@ -38,26 +54,42 @@ class Problem:
     error: str = "lost deviance"
 
 
-def methods(*, series: bool = False) -> dict[str, Any]:
-    """Every method by the name that tables give it; for one series, by what is seen of it.
+def methods(window: int | None = None) -> dict[str, Any]:
+    """Every method by the name that tables give it.
 
     The plain searches minimise the energy distance of draws, or the distance of summaries where there is one series.
+
+    Args:
+        window: Length of the stretches that AVO compares of one series; None where there are many observations.
     """
     from implicit_infer.fitting import AVO, CMAES, LocalSurrogate, NelderMead, RatioLikelihood, SyntheticLikelihood
 
     return {
-        "avo": AVO(summaries=series),
+        "avo": AVO(window=window),
         "ratio-likelihood": RatioLikelihood(),
         "synthetic-likelihood": SyntheticLikelihood(),
-        "local-surrogate": LocalSurrogate(summaries=series),
+        "local-surrogate": LocalSurrogate(),
         "cma-es": CMAES(),
         "nelder-mead": NelderMead(),
     }
 
 
-def wanted(seeds: list[int], names: Sequence[str], budgets: Sequence[int] = BUDGETS) -> list[dict[str, Any]]:
-    """Every method with every budget; seed by seed, so that a stopped run has whole rows."""
-    return [{"method": name, "budget": budget, "seed": seed} for seed in seeds for budget in budgets for name in names]
+def wanted(seeds: list[int], names: Sequence[str], more: dict[str, Effort] | None = None) -> list[dict[str, Any]]:
+    """Every method with its budgets; seed by seed, so that a stopped run has whole rows.
+
+    Args:
+        seeds: The seeds, of which a method takes those below its number of seeds.
+        names: Methods.
+        more: Efforts other than those of ``EFFORTS``.
+    """
+    efforts = EFFORTS | (more or {})
+    return [
+        {"method": name, "budget": budget, "seed": seed}
+        for seed in seeds
+        for budget in BUDGETS
+        for name in names
+        if seed < efforts.get(name, Effort()).seeds and budget in efforts.get(name, Effort()).budgets
+    ]
 
 
 def run(problem: Problem, method: Any, budget: int, seed: int) -> dict[str, Any]:
@@ -106,7 +138,7 @@ def maximum_likelihood(simulator: Any, data: Tensor, starts: Tensor) -> Tensor:
         value = -sum(simulator.log_likelihood(theta, row.double())[0] for row in data)
         assert isinstance(value, Tensor)
         (slope,) = torch.autograd.grad(value, u)
-        return float(value), slope.numpy()
+        return float(value.detach()), slope.numpy()
 
     found = [
         minimize(at, transform.inv(start[None].double())[0].numpy(), jac=True, method="L-BFGS-B") for start in starts

@@ -45,7 +45,7 @@ PROBLEM = cells.Problem(lambda _: GAndK(1, "returns"), None, data, deviance)
 
 def wanted(seeds: list[int]) -> list[dict[str, Any]]:
     """All methods."""
-    return cells.wanted(seeds, METHODS)
+    return cells.wanted(seeds, METHODS, {"ratio-likelihood": cells.Effort(5)})
 
 
 def run(method: str, budget: int, seed: int) -> dict[str, Any]:

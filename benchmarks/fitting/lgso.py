@@ -50,7 +50,8 @@ class MeanLoss:
 
 def wanted(seeds: list[int]) -> list[dict[str, Any]]:
     """Both problems."""
-    return [{"problem": name, **keys} for name in PROBLEMS for keys in cells.wanted(seeds, METHODS)]
+    each = cells.wanted(seeds, METHODS, {"local-surrogate": cells.Effort(5)})
+    return [{"problem": name, **keys} for keys in each for name in PROBLEMS]
 
 
 def run(problem: str, method: str, budget: int, seed: int) -> dict[str, Any]:

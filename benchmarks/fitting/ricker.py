@@ -17,6 +17,7 @@ One series of 50 counts at log r = 3.8, sigma = 0.3, phi = 10 (Wood, 2010), seen
 The likelihood is not known; the error is the root mean square over the parameters of the distance from the truth in
 standard deviations of the prior (0.58, 0.17 and 2.9), to which the data's own noise contributes."""
 KEYS = cells.KEYS
+WINDOW = 5
 METHODS = ("synthetic-likelihood", "ratio-likelihood", "avo", "local-surrogate", "cma-es", "nelder-mead")
 TRUTH = (3.8, 0.3, 10.0)
 
@@ -42,7 +43,7 @@ def wanted(seeds: list[int]) -> list[dict[str, Any]]:
 
 def run(method: str, budget: int, seed: int) -> dict[str, Any]:
     """One fit."""
-    return cells.run(PROBLEM, cells.methods(series=True)[method], budget, seed)
+    return cells.run(PROBLEM, cells.methods(window=WINDOW)[method], budget, seed)
 
 
 def tables(rows: list[dict[str, Any]]) -> str:

@@ -90,7 +90,7 @@ class LocalSurrogate(FitMethod):
     summaries: bool = False
     emulation: str | Emulation = field(default_factory=_quick)
     simulations: int | None = None
-    half_width: float = 0.2
+    half_width: float = 0.4
     step: Literal["trust-region", "adam"] = "trust-region"
     learning_rate: float = 0.05
     draws: int = 2000
@@ -241,12 +241,15 @@ class _Search:
                 return
             if gained > 0.5 * foretold and before.far:
                 self.width = min(1.5 * self.width, 2.0)
-            elif gained + error < 0.25 * foretold:
+            elif gained + 2 * error < 0.25 * foretold:
                 self.width = max(0.7 * self.width, LEAST)
-        if here.signal < SIGNAL and self.waited < PATIENCE:
-            self.waited += 1
-            self.before = here
-            return
+        if here.signal < SIGNAL:
+            # noise in a slope falls with the width of the box, which curvature keeps from growing for ever
+            self.width = min(WIDEN * self.width, 2.0)
+            if self.waited < PATIENCE:
+                self.waited += 1
+                self.before = here
+                return
         self.waited = 0
         tried, foretold = local.lowest(self.v)
         move = here.shrink * (tried - self.v)
@@ -291,6 +294,10 @@ SIGNAL = 2.0
 
 PATIENCE = 2
 """Rounds that the search stays where the gradient is lost in noise, to gather simulations."""
+
+
+WIDEN = 1.25
+"""By how much the box grows in a round whose gradient is lost in noise."""
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,8 @@ def held_against(
         def summarised(x: Tensor) -> Tensor:
             return units.to(x.device)(simulator.summarize(x))
 
-        return DataDistance(summarised(question.data).detach(), summarised, chosen)
+        # one row twice is the same law; unbiased statistics leave out each row's pair with itself, and so want two
+        return DataDistance(summarised(question.data).detach().repeat(2, 1), summarised, chosen)
     view = View.of(simulator, question.data, window=window, summaries=summaries)
     rows = view(question.data).flatten(0, 1)
     rows = rows if len(rows) <= ROWS else rows[:: -(-len(rows) // ROWS)]

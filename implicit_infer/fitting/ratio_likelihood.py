@@ -12,7 +12,8 @@ learn from (:mod:`implicit_infer.fitting.ratio_towers`), since every error of :m
 Rounds narrow the thetas down to where the maximum is: those of the next round are drawn from the prior times a power of
 the estimated likelihood (a tempered posterior), so that they may follow a ridge, or several maxima. Each draw tells
 little of a theta in a narrow range: the power is chosen so that the range is some standard errors wide, and never so
-narrow that the simulations could not tell its ends apart. Simulations of earlier rounds that lie in the range are kept.
+narrow that the simulations could not tell its ends apart, or that less than a tenth of the range so far would be left.
+Simulations of earlier rounds that lie in the range are kept.
 
 Every classifier leaves out a fold of the simulations. How far their maxima lie apart (the jackknife) is what the
 simulations add to the error of the estimate; covariance and confidence regions hold both.
@@ -50,13 +51,19 @@ MANY = 20
 QUICK = 1000
 """Reference draws that are averaged over while thetas of the next round are drawn."""
 
+NARROWING = 0.1
+"""The share of a round's thetas that the tempered likelihood must leave in weight: no round narrows by more."""
+
+EARLY = 0.25
+"""Steps of all rounds but the last, which only say where to look, as a share of those of the last."""
+
 
 @dataclass(frozen=True)
 class RatioLikelihood(FitMethod):
     """Maximum likelihood by a classifier that knows theta, calibrated; confidence regions by the likelihood ratio.
 
     Args:
-        rounds: Rounds, of which each spends an equal share of the budget.
+        rounds: Rounds, of which each spends an equal share of the budget; None is d + 2.
         width: Spread of the thetas of the next round, in standard errors of the estimate so far.
         members: Classifiers; each leaves out a fold of the simulations.
         features: Statistics that a classifier learns.
@@ -70,7 +77,7 @@ class RatioLikelihood(FitMethod):
         ValueError: If a number is out of its range.
     """
 
-    rounds: int = 3
+    rounds: int | None = None
     width: float = 3.0
     members: int = 4
     features: int = 16
@@ -84,7 +91,7 @@ class RatioLikelihood(FitMethod):
 
     def __post_init__(self) -> None:
         for argument, value, least in (
-            ("rounds", self.rounds, 1),
+            ("rounds", 1 if self.rounds is None else self.rounds, 1),
             ("members", self.members, 2),
             ("features", self.features, 1),
             ("epochs", self.epochs, 1),
@@ -98,24 +105,25 @@ class RatioLikelihood(FitMethod):
     def fit(self, question: FitQuestion) -> LikelihoodFit:
         """Round after round, then the maximum."""
         kept = reserved(question, self.test_share)
-        if (question.budget - kept) // self.rounds < 20 * self.members:
+        rounds = question.simulator.dim + 2 if self.rounds is None else self.rounds
+        if (question.budget - kept) // rounds < 20 * self.members:
             raise ValueError(
-                f"budget: expected at least {20 * self.members * self.rounds} simulations for {self.rounds} rounds of "
+                f"budget: expected at least {20 * self.members * rounds} simulations for {rounds} rounds of "
                 f"{self.members} classifiers; got {question.budget - kept}"
             )
         space = Space.of(question.simulator, question.seed)
         bank, trace = _Bank(question, space), Trace()
-        count = (question.budget - kept) // self.rounds
+        count = (question.budget - kept) // rounds
         v = space.free(question.simulator.sample_prior(count, question.seed, 1)).double()
         if question.start is not None:
             v[0] = space.start(question.start)
         learned: _Round | None = None
-        with track(f"fitting by {self.name}", total=self.rounds, show=question.progress) as bar:
-            for number in range(1, self.rounds + 1):
+        with track(f"fitting by {self.name}", total=rounds, show=question.progress) as bar:
+            for number in range(1, rounds + 1):
                 if learned is not None:
-                    v = learned.propose((question.left - kept) // (self.rounds - number + 1), self.width)
+                    v = learned.propose((question.left - kept) // (rounds - number + 1), self.width)
                 bank.add(v)
-                learned = _Round(self, bank, v, number)
+                learned = _Round(self, bank, v, number, rounds)
                 best = learned.highest
                 theta = space.theta(best[None])[0].float()
                 trace.note(question.spent, theta, slope=learned.ratio.slope, rows=float(learned.rows))
@@ -146,6 +154,16 @@ class _Bank:
         return x.reshape(len(x), points(simulator), -1) if points(simulator) > 1 else simulator.summarize(x)[:, None]
 
 
+def effective(log_weight: Tensor) -> float:
+    """How many equal weights are as uneven as these, with shape (n,): from 1 to n.
+
+    Example:
+        >>> effective(torch.zeros(5))
+        5.0
+    """
+    return float(1 / log_weight.softmax(0).square().sum())
+
+
 def points(simulator: Simulator) -> int:
     """Independent draws in one x."""
     # an attribute of that name that says something else does not divide x
@@ -156,8 +174,8 @@ def points(simulator: Simulator) -> int:
 class _Round:
     """A ratio learned from the simulations in the range of one round's thetas."""
 
-    def __init__(self, method: RatioLikelihood, bank: _Bank, v: Tensor, number: int) -> None:
-        self.method, self.bank, question = method, bank, bank.question
+    def __init__(self, method: RatioLikelihood, bank: _Bank, v: Tensor, number: int, rounds: int) -> None:
+        self.method, self.bank, self.rounds, question = method, bank, rounds, bank.question
         self.random = Stream.of(question.seed, number, "train").torch()
         v = v[torch.isfinite(v).all(1)]
         self.range = Range.of(v)
@@ -183,7 +201,7 @@ class _Round:
             features=method.features,
             hidden=method.hidden,
             epochs=method.epochs,
-            steps=method.steps if number == method.rounds else method.steps // 2,
+            steps=method.steps if number == rounds else max(1, round(EARLY * method.steps)),
             learning_rate=method.learning_rate,
             seed=Stream.of(question.seed, 100 + number, "train").key & (2**62 - 1),
             device=question.device,
@@ -221,6 +239,11 @@ class _Round:
         """Thetas of the next round, with shape (count, d)."""
         # a range that is a few standard errors of as many data as there are simulations can be told apart
         power = min(1 / width**2, count / (self.count * width**2))
+        some = self.inside[-2000:]
+        value = self.quick(some)
+        # a ratio that was learned over a wide range is far from right in it: it may not throw most of it away at once
+        while effective(power * value) < NARROWING * len(some):
+            power *= 0.85
         space, prior = self.bank.space, self.bank.question.simulator.prior
 
         def target(v: Tensor) -> Tensor:
@@ -231,9 +254,7 @@ class _Round:
             return (density + power * self.quick(flat)).reshape(v.shape[:-1])
 
         walkers = max(40, 4 * (space.dim + 1))
-        some = self.inside[-2000:]
-        log_weight = power * self.quick(some)
-        chosen = torch.multinomial(log_weight.softmax(0) + 1e-30, walkers, replacement=True, generator=self.random)
+        chosen = torch.multinomial((power * value).softmax(0) + 1e-30, walkers, replacement=True, generator=self.random)
         jitter = torch.randn(walkers, space.dim, generator=self.random, dtype=torch.float64)
         start = some[chosen] + 0.02 * some.std(0) * jitter
         start = torch.where(self.range.slack(start)[:, None] >= 0, start, some[chosen])
@@ -260,7 +281,7 @@ class _Round:
         theta = space.theta(surface.v[None])[0].float()
         trace.note(question.spent, theta, slope=self.ratio.slope, rows=float(self.rows))
         figures = {
-            "rounds": self.method.rounds,
+            "rounds": self.rounds,
             "rows": self.rows,
             "slope": self.ratio.slope,
             "failed_simulations": failed,

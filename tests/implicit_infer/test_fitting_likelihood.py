@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import implicit_infer as ii
 from implicit_infer.fitting.likelihood_fit import LikelihoodFit, chi_squared
 from implicit_infer.fitting.quadratic import Quadratic
 from implicit_infer.fitting.question import FitQuestion
-from implicit_infer.fitting.ratio_likelihood import RatioLikelihood
+from implicit_infer.fitting.ratio_likelihood import NARROWING, RatioLikelihood, _Bank, _Round, effective
 from implicit_infer.fitting.space import Space
 from implicit_infer.fitting.surface import Range, Surface
 from implicit_infer.fitting.synthetic_likelihood import (
@@ -129,6 +130,32 @@ def test_ratio_has_wilks_intervals_and_profiles(ratio_fit: LikelihoodFit) -> Non
     assert profile.deviance[[0, -1]].tolist() == pytest.approx([ends, ends], rel=0.05)
 
 
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=20), st.floats(-100, 100))
+def test_effective_weights_are_at_most_all_and_know_no_unit(values: list[float], shift: float) -> None:
+    weights = torch.tensor(values, dtype=torch.float64)
+    assert 1 - 1e-9 <= effective(weights) <= len(weights) + 1e-9
+    assert effective(weights + shift) == pytest.approx(effective(weights))
+
+
+def test_a_round_keeps_a_share_of_the_range_before_it() -> None:
+    """20,000 normal draws tell their mean to 0.007, a prior of 3 asks for a range of 400 times less: not at once."""
+    asked = question(1, 20_000, 600, 110)
+    space = Space.of(asked.simulator)
+    v = space.free(asked.simulator.sample_prior(300, 0)).double()
+    bank = _Bank(asked, space)
+    bank.add(v)
+    learned = _Round(QUICK, bank, v, 1, 2)
+    narrower = learned.propose(300, 0.1)
+    # a normal law of which a tenth is left in weight is about a tenth as wide, and its draws are a finite sample
+    assert float(narrower.std()) > 0.4 * NARROWING * float(v.std())
+    assert float(narrower.std()) < 0.5 * float(v.std())
+
+
+def test_rounds_follow_the_parameters_unless_told() -> None:
+    short = RatioLikelihood(members=2, features=2, hidden=(8,), steps=8, test_share=0.0)
+    assert short.fit(question(2, 30, 400, 111)).figures["rounds"] == 4
+
+
 @pytest.mark.slow
 def test_ratio_intervals_cover() -> None:
     """Of 24 intervals at 90 %, fewer than 17 would hold the truth with probability 4e-3 if the level were right."""
@@ -160,7 +187,7 @@ def test_ratio_counts_every_point_of_one_simulation() -> None:
             return theta + torch.randn(len(theta), 10, generator=stream.torch())
 
     data = 1 + torch.randn(4, 10, generator=torch.Generator().manual_seed(5))
-    fit = QUICK.fit(FitQuestion(Ten(), data, 300, 102, progress=False))
+    fit = replace(QUICK, steps=200).fit(FitQuestion(Ten(), data, 300, 102, progress=False))
     own = float((fit.surface.jacobian.square() * fit.surface.inverse).sqrt())
     # less than a half of the 0.5 of four draws; 400 simulations leave the calibrating slope an error of a fifth
     assert own == pytest.approx(1 / math.sqrt(40), rel=0.5)

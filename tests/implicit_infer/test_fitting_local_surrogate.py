@@ -103,6 +103,20 @@ def test_data_are_fitted_by_a_comparison():
     assert "p_value" in fit.figures
 
 
+def test_where_noise_hides_the_slope_the_box_grows():
+    """A loss that is noise has no slope to follow: no round may make the box so small that none could be seen."""
+    fit = ii.minimise(BOX, lambda x: 0.0 * x.sum(1) + x[:, 0] - x[:, 0].detach(), 1200, QUICK, seed=0, progress=False)
+    widths = fit.trace.figures["half_width"]
+    assert widths == sorted(widths)
+
+
+def test_one_observation_is_held_against_its_simulator():
+    """One draw of N(theta, 0.3^2): the score is least where theta is the draw, and the search adds its noise."""
+    observed = torch.tensor([[0.8, -0.5]])
+    fit = ii.fit(BOX, observed, replace(QUICK, draws=300, test_share=0.1), budget=1500, seed=0, progress=False)
+    assert (fit.theta - observed[0]).abs().max() < 0.3
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
