@@ -38,7 +38,8 @@ class EnsembleSampler:
     Args:
         walkers: Walkers of each ensemble, even and at least 2 (d + 1).
         warmup: Sweeps (every walker moves once) before anything is kept.
-        thin: Sweeps between two kept states of the ensemble.
+        thin: Least sweeps between two kept states of the ensemble. Where few moves are accepted there are more, up to
+            five times as many: so many that 99 of 100 walkers have moved in between.
         jump_every: Every so many differential-evolution moves one has :math:`\gamma = 1`.
     """
 
@@ -73,13 +74,15 @@ class EnsembleSampler:
         _, walkers, d = start.shape
         if walkers % 2 or walkers < 2 * (d + 1):
             raise ValueError(f"walkers: expected an even number of at least {2 * (d + 1)}; got {walkers}")
-        rounds = math.ceil(n / walkers)
-        sweeps = self.warmup + rounds * self.thin
+        rounds, thin = math.ceil(n / walkers), self.thin
+        sweeps = self.warmup + rounds * thin
         state, value = start.clone(), log_density(start)
-        kept, accepted = [], torch.zeros((), device=start.device)
+        kept, accepted, before = [], torch.zeros((), device=start.device), torch.zeros((), device=start.device)
         moves = _Moves(d, self.jump_every, generator)
         with track("sampling by mcmc", total=sweeps, show=progress) as bar:
-            for sweep in range(1, sweeps + 1):
+            sweep = 0
+            while sweep < sweeps:
+                sweep += 1
                 for half in (slice(0, walkers // 2), slice(walkers // 2, walkers)):
                     rest = state[:, walkers // 2 :] if half.start == 0 else state[:, : walkers // 2]
                     proposal, correction = moves.propose(sweep, state[:, half], rest)
@@ -92,12 +95,23 @@ class EnsembleSampler:
                     value[:, half] = torch.where(take, proposed, value[:, half])
                     if sweep > self.warmup:
                         accepted += take.float().mean() / 2
-                if sweep > self.warmup and (sweep - self.warmup) % self.thin == 0:
+                    elif sweep > self.warmup // 2:
+                        before += take.float().mean() / 2
+                if sweep == self.warmup:
+                    thin = self._thin(float(before) / (self.warmup - self.warmup // 2))
+                    sweeps = self.warmup + rounds * thin
+                if sweep > self.warmup and (sweep - self.warmup) % thin == 0:
                     kept.append(state.clone())
                 bar.update()
         draws = torch.cat(kept, 1).transpose(0, 1)  # (rounds * W, B, d)
         order = torch.randperm(len(draws), generator=generator, device=draws.device)
         return draws[order[:n]], float(accepted / max(1, sweeps - self.warmup))
+
+    def _thin(self, acceptance: float) -> int:
+        """Sweeps after which 99 of 100 walkers have moved at this rate of acceptance, within the limits."""
+        if acceptance <= 0:
+            return 5 * self.thin
+        return min(max(self.thin, math.ceil(math.log(0.01) / math.log1p(-min(acceptance, 0.99)))), 5 * self.thin)
 
 
 class _Moves:

@@ -81,3 +81,9 @@ def test_too_few_or_odd_walkers_are_refused(walkers):
         EnsembleSampler(walkers=walkers).sample(
             lambda u: u.sum(-1), torch.zeros(1, walkers, 3), 10, torch.Generator().manual_seed(0)
         )
+
+
+@pytest.mark.parametrize(("acceptance", "sweeps"), [(0.5, 20), (0.1, 44), (0.01, 100), (0.0, 100), (1.0, 20)])
+def test_walkers_that_seldom_move_are_kept_seldom(acceptance, sweeps):
+    """0.9^44 is the first below 1 %; five times what was asked for is the most."""
+    assert EnsembleSampler(thin=20)._thin(acceptance) == sweeps
