@@ -14,9 +14,9 @@ NAME = "moving-average"
 TITLE = "MA(2)"
 ABOUT = """\
 One series of 100 values at (0.6, 0.2), seen through its variance and first two autocovariances by all methods (Marin
-et al., 2012, leave out the variance, without which the two are hardly told). Lost deviance is against the numerical
-maximum of the exact likelihood of the whole series, which no method that sees three statistics reaches; the truth
-itself loses about 2."""
+et al., 2012, leave out the variance, without which the two are hardly told) but AVO, which compares stretches of
+three. Lost deviance is against the numerical maximum of the exact likelihood of the whole series, which no method
+that sees three statistics reaches; the truth itself loses about 2."""
 KEYS = cells.KEYS
 WINDOW = 3
 METHODS = ("synthetic-likelihood", "ratio-likelihood", "avo", "local-surrogate", "cma-es", "nelder-mead")

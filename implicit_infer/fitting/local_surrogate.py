@@ -12,8 +12,8 @@ As published, step 3 is one step of Adam with the gradient at v, and :math:`\eps
 default the box is a trust region instead: the emulator's minimum within the ball of radius :math:`\epsilon` is tried,
 is taken back if the next emulator finds it worse, and :math:`\epsilon` follows how well the last emulator foretold the
 change. Noise decides how much is simulated: where the gradient is not distinct from the noise of as many simulations,
-more are made before the search moves (the norm test of Byrd et al., 2012), and the move is shortened by as much as
-noise lengthens a gradient.
+more are made before the search moves (the norm test of Byrd et al., 2012), in a box that grows, since noise in a slope
+falls with the box's width; and the move is shortened by as much as noise lengthens a gradient.
 
 The paper's simulators take random inputs that the surrogate is given as well. A ``Simulator`` keeps its randomness to
 itself, which the paper allows for; the surrogate has more noise to learn, and needs more simulations for it.
