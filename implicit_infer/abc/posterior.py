@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -34,6 +36,12 @@ class ParticlePosterior(Posterior):
             seed: Root of the random numbers, where finding the particles needs any.
         """
         raise NotImplementedError(f"{type(self).__name__} must write particles")
+
+    def plot_run(self, path: str | os.PathLike[str]) -> Path:
+        """How a run in generations went, as a picture; see :func:`implicit_infer.abc.picture.draw_run`."""
+        from implicit_infer.abc.picture import draw_run
+
+        return draw_run(self.figures, path)
 
     def _sample(self, n: int, x: Tensor, stream: Stream, progress: bool) -> Tensor:
         generator = stream.torch()

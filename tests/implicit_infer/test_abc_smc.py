@@ -2,19 +2,27 @@
 
 import itertools
 import math
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.distributions import Independent, Uniform
+from torch.distributions import Independent, Normal, Uniform
 
-from implicit_infer.abc import SMCABC, RejectionABC
-from implicit_infer.abc.distances import robust_scale
-from implicit_infer.abc.population import Population
+from implicit_infer.abc import SMCABC, PNorm, RejectionABC
+from implicit_infer.abc.distances import Measure, robust_scale
+from implicit_infer.abc.kernels import KERNELS
+from implicit_infer.abc.population import Population, tolerance_at
 from implicit_infer.abc.smc_run import SMCRun
+from implicit_infer.executors import run_blocks
 from implicit_infer.posteriors.method import Question
 from implicit_infer.simulate import simulate
+from implicit_simulators import FunctionSimulator, Simulator
 from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 
 SIMULATOR = GaussianLinear(dim=2)
@@ -39,7 +47,7 @@ def moments(particles):
     return mean, weights @ (particles.theta.double() - mean) ** 2
 
 
-@pytest.mark.parametrize("kernel", ["twice", "optimal"])
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_mean_and_variance_within_what_the_tolerance_allows(kernel):
     r"""As for rejection: the exact mean is :math:`x / 2`, so a radius r moves it by at most r / 2 and adds at most
     :math:`(r / 2)^2` to the variance. Without weights the mean would be near x itself."""
@@ -96,12 +104,14 @@ def test_linear_adjustment_removes_bias():
     st.one_of(st.none(), st.integers(2, 150)),
     st.floats(0.05, 0.9),
     st.sampled_from([3, 64, 1000]),
+    st.sampled_from(["quantile", "ess"]),
+    st.booleans(),
     st.integers(0, 2**20),
 )
-def test_the_budget_is_exact_whatever_the_settings(budget, particles, quantile, block, seed):
+def test_the_budget_is_exact_whatever_the_settings(budget, particles, quantile, block, schedule, adaptive, seed):
     simulator = Counting(dim=2)
     simulator.block = block
-    method = SMCABC(particles=particles, quantile=quantile)
+    method = SMCABC(particles=particles, quantile=quantile, schedule=schedule, adaptive=adaptive)
     posterior = method.infer(ask(budget, simulator, seed=seed))
     figures = posterior.figures
     assert simulator.simulated == posterior.simulations == sum(figures["paths"]["simulations"])
@@ -110,7 +120,7 @@ def test_the_budget_is_exact_whatever_the_settings(budget, particles, quantile, 
         assert posterior.simulations == budget
     assert len(posterior.particles()) == figures["particles"] == method.size(budget)
     path = figures["paths"]["tolerance"]
-    assert all(later <= earlier for earlier, later in itertools.pairwise(path))
+    assert adaptive or all(later <= earlier for earlier, later in itertools.pairwise(path))
     assert torch.isfinite(posterior.particles().weights).all()
 
 
@@ -211,15 +221,184 @@ def test_all_failing_is_an_error():
         SMCABC().infer(ask(500, AllFail(dim=2)))
 
 
-def test_seeds_repeat_and_workers_do_not_matter():
-    simulator = GaussianLinear(dim=2)
-    simulator.block = 64
-    one, two, other = (
-        SMCABC().infer(ask(1500, simulator, **options)).particles() for options in ({}, {"workers": 2}, {"seed": 1})
-    )
+def test_seeds_repeat():
+    one, two, other = (SMCABC().infer(ask(1500, seed=seed)).particles() for seed in (0, 0, 1))
     assert torch.equal(one.theta, two.theta)
     assert torch.equal(one.log_weights, two.log_weights)
     assert not torch.equal(one.theta, other.theta)
+
+
+class Uneven(GaussianLinear):
+    """Takes its time where the first parameter is large."""
+
+    block = 20
+
+    def _simulate(self, theta, stream):
+        time.sleep(0.04 if theta[:, 0].mean() > 0 else 0.0)
+        return super()._simulate(theta, stream)
+
+
+def test_uneven_run_times_change_nothing(monkeypatch):
+    """Whoever keeps those that finish first prefers parameters whose simulations are quick."""
+    serial = SMCABC(particles=60).infer(ask(700, Uneven(dim=2)))
+    orders = []
+
+    def listened(*args, **kwargs):
+        orders.append([])
+        for block in run_blocks(*args, **kwargs):
+            orders[-1].append(block.index)
+            yield block
+
+    monkeypatch.setattr("implicit_infer.abc.simulations.run_blocks", listened)
+    parallel = SMCABC(particles=60).infer(ask(700, Uneven(dim=2), workers=2))
+    assert any(order != sorted(order) for order in orders)  # they did finish in another order
+    assert torch.equal(parallel.particles().theta, serial.particles().theta)
+    assert torch.equal(parallel.particles().log_weights, serial.particles().log_weights)
+
+
+def torch_noise(theta):
+    return torch.randn(len(theta), 2)
+
+
+def numpy_noise(theta):
+    return np.random.standard_normal((len(theta), 2))  # noqa: NPY002 - the global generator is what workers repeat
+
+
+@pytest.mark.parametrize("noise", [torch_noise, numpy_noise])
+def test_workers_never_repeat_random_numbers(noise):
+    prior = Independent(Uniform(torch.zeros(2), torch.ones(2)), 1)
+    simulator = FunctionSimulator(noise, prior, event_shape=(2,), batched=True, array="torch")
+    simulator.block = 10
+    run = SMCRun(SMCABC(particles=300, quantile=0.5), ask(1500, simulator, torch.zeros(2), workers=2))
+    run.all_generations()
+    assert run.population.features[:, 0].unique().numel() == 300
+
+
+def test_threads_of_an_executor_do_the_same():
+    with ThreadPoolExecutor(2) as threads:
+        there = SMCABC(particles=60).infer(ask(700, Uneven(dim=2), executor=threads))
+    assert torch.equal(there.particles().theta, SMCABC(particles=60).infer(ask(700, Uneven(dim=2))).particles().theta)
+
+
+def test_no_block_is_begun_once_time_is_over():
+    begun = []
+
+    class Slow(GaussianLinear):
+        block = 10
+
+        def _simulate(self, theta, stream):
+            begun.append(time.monotonic())
+            time.sleep(0.005)
+            return super()._simulate(theta, stream)
+
+    start = time.monotonic()
+    posterior = SMCABC(particles=50, max_time=1.0).infer(ask(10**6, Slow(dim=2)))
+    assert posterior.figures["stopped"] == "the time is over"
+    assert 50 < posterior.simulations <= 10 * len(begun) < 2500
+    assert begun[-1] - start < 1.3  # the machine may be busy between looking at the clock and beginning
+    assert posterior.warnings[-1].startswith(f"stopped after {posterior.simulations} of 1000000 simulations")
+    with pytest.raises(TimeoutError, match="before the first block was finished"):
+        SMCABC(max_time=1e-9).infer(ask(1000, Slow(dim=2)))
+
+
+def test_an_interruption_keeps_what_there_is():
+    class Interrupted(Counting):
+        block = 50
+
+        def _simulate(self, theta, stream):
+            before = self.simulated
+            x = super()._simulate(theta, stream)
+            if before < 700 <= self.simulated:
+                signal.raise_signal(signal.SIGINT)
+            return x
+
+    simulator = Interrupted(dim=2)
+    posterior = SMCABC(particles=50).infer(ask(5000, simulator))
+    assert posterior.figures["stopped"] == "it was interrupted"
+    assert 700 <= posterior.simulations == simulator.simulated < 750
+
+
+def test_a_bank_that_is_too_short_is_completed():
+    simulator = Counting(dim=2)
+    bank = simulate(SIMULATOR, 300, seed=0, progress=False)
+    run = SMCRun(SMCABC(particles=100, quantile=0.2), ask(2000, simulator, bank=bank))
+    run.all_generations()
+    assert run.generations[0]["simulations"] == 500
+    assert simulator.simulated == 1700
+    assert run.simulations.spent == 2000
+
+
+class Scales(Simulator):
+    """Prangle's example: the prior's draws hide that the first summary is the one to look at."""
+
+    name = "scales"
+    parameter_names = ("theta",)
+    event_shape = torch.Size([2])
+    prior = Independent(Normal(torch.zeros(1), torch.full((1,), 100.0)), 1)
+
+    def _simulate(self, theta, stream):
+        noise = torch.randn(len(theta), 2, generator=stream.torch())
+        return torch.cat([theta + 0.1 * noise[:, :1], noise[:, 1:]], 1)
+
+
+def test_an_adaptive_distance_learns_what_the_prior_hid():
+    """Scales of the prior's draws, 100 and 1, make the second summary count, which tells nothing of theta."""
+    fixed, adaptive = (
+        SMCABC(particles=200, adaptive=adaptive).infer(ask(20_000, Scales(), torch.zeros(2)))
+        for adaptive in (False, True)
+    )
+    spread = [float(moments(posterior.particles())[1].sqrt()) for posterior in (fixed, adaptive)]
+    assert spread[1] < spread[0] / 3
+    assert spread[1] > 0.1 * (1 - 4 / math.sqrt(2 * adaptive.figures["ess"]))
+
+
+def test_an_adaptive_distance_keeps_what_lies_within_all_earlier_ones():
+    run = SMCRun(SMCABC(particles=100, adaptive=True), ask(6000, Scales(), torch.zeros(2)))
+    run.all_generations()
+    assert len(run.fits) == len(run.generations) > 2
+    for measure, tolerance in run.fits:
+        assert (measure(run.population.features, run.observed) <= tolerance).all()
+    scales = torch.tensor([float(measure(torch.eye(2), torch.zeros(2))[0]) for measure, _ in run.fits])
+    assert scales[-1] > 10 * scales[0]  # the first summary counts for more and more
+    assert run.simulations.spent == 6000
+
+
+def test_an_adaptive_distance_is_right():
+    """The bounds of the fixed one; its units are those of the last generation, whose scales are no larger."""
+    posterior = SMCABC(particles=1000, adaptive=True).infer(ask(60_000))
+    exact = SIMULATOR.posterior(OBSERVED)
+    scale = float(robust_scale(SIMULATOR.simulate(SIMULATOR.sample_prior(50_000, 9), 9)).max())
+    radius = 1.1 * scale * posterior.figures["tolerance"]
+    mean, variance = moments(posterior.particles())
+    ess = posterior.figures["ess"]
+    assert ((mean - exact.mean).abs() <= radius / 2 + 4 * exact.stddev / math.sqrt(ess)).all()
+    slack = 4 * exact.variance * math.sqrt(2 / ess)
+    assert (variance >= exact.variance - slack).all()
+    assert (variance <= exact.variance + (radius / 2) ** 2 + slack).all()
+
+
+def test_the_tolerance_falls_by_effective_sample_size():
+    run = SMCRun(SMCABC(particles=200, schedule="ess", quantile=0.5), ask(20_000))
+    run.first()
+    for _ in range(3):
+        expected = tolerance_at(run.population, 0.5)
+        run.following()
+        assert run.tolerance == expected
+        assert (run.population.distances <= expected).all()
+
+
+def test_distances_that_are_no_numbers_are_counted():
+    @dataclass(frozen=True)
+    class Patchy(PNorm):
+        def _fit(self, features, theta):
+            inner = super()._fit(features, theta)
+            return Measure(lambda s, o: torch.where(s[:, 0] > 0.5, torch.nan, inner.far(s, o)))
+
+    posterior = SMCABC(distance=Patchy()).infer(ask(2000))
+    figures = posterior.figures
+    assert 100 < figures["undefined"] == sum(figures["paths"]["undefined"]) < 2000
+    assert figures["failed"] == 0
+    assert posterior.warnings == [f"{figures['undefined']} of 2000 distances are no numbers and can never be accepted"]
 
 
 def test_no_noise_is_used_twice(monkeypatch):
@@ -299,6 +478,8 @@ def test_a_regression_on_few_particles_is_said():
         ({"particles": 1}, "particles: expected an int of at least 2; got 1"),
         ({"quantile": 1.0}, r"quantile: expected a number in \(0, 1\); got 1.0"),
         ({"kernel": "uniform"}, "kernel: expected one of component-wise, twice, .*; got 'uniform'"),
+        ({"schedule": "list"}, "schedule: expected 'quantile' or 'ess'; got 'list'"),
+        ({"max_time": -1.0}, "max_time: expected a positive number of seconds, or None; got -1.0"),
         ({"tolerance": -1.0}, "tolerance: expected a non-negative number; got -1.0"),
         ({"acceptance": 1.0}, r"acceptance: expected a number in \[0, 1\); got 1.0"),
         ({"adjust": "cubic"}, "adjust: expected one of none, linear.*; got 'cubic'"),
