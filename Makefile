@@ -40,7 +40,7 @@ test-gpu: $(INSTALLED) ## Run the tests that need CUDA
 # The wheel's environment borrows every dependency from .venv: a path in a .pth file is searched, but the .pth files
 # found there are not run, so the editable install stays out. The tests start outside the checkout with no source root.
 # They are those that see what a wheel may lack: every module and its examples, data files, compiled kernels, commands.
-WHEEL_TESTS := docs test_docstrings.py test_packaging.py implicit_infer/test_cli.py implicit_infer/test_report.py \
+WHEEL_TESTS := docs test_docstrings.py test_packaging.py implicit_infer/test_cli.py implicit_infer/test_report_page.py \
 	simulators/test_contract.py simulators/test_kernel_cache.py simulators/test_observations.py simulators/test_step.py
 
 test-wheel: $(INSTALLED) ## Build the wheel and run against it, installed, the tests of what it may lack
