@@ -17,7 +17,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench bench-ratios bench-gans bench-fitting bench-sbi docs clean
+.PHONY: help demo results test test-slow test-gpu test-wheel lint types format bench bench-ratios bench-gans bench-fitting bench-abc bench-sbi docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,11 @@ bench-gans: $(INSTALLED) ## Measure learning by comparison on problems with know
 bench-fitting: $(INSTALLED) ## Measure fits of simulators on eight problems with known answers (an hour; resumes in runs/fitting)
 	$(BIN)/python -m benchmarks.fitting run --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.fitting summary
+
+bench-abc: $(INSTALLED) ## Measure ABC beside pyABC and sbi (hours; resumes in runs/abc)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.abc run --jobs $(JOBS)
+	$(BIN)/python -m benchmarks.abc summary
 
 bench-sbi: $(INSTALLED) ## Measure the default posterior on the SBI benchmark beside the published table (hours; resumes in runs/sbi)
 	$(BIN)/python -m benchmarks.sbi run --jobs $(JOBS)

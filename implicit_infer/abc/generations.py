@@ -123,7 +123,7 @@ class Generations:
 
     def read(self, device: torch.device) -> list[tuple[dict[str, Tensor], dict[str, Any]]]:
         """All generations that are there, in order."""
-        found = []
+        found: list[tuple[dict[str, Tensor], dict[str, Any]]] = []
         while (path := self._path(len(found))).is_file():
             found.append(storage.load(path, KIND, device))
         return found

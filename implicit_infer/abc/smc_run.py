@@ -103,7 +103,7 @@ class SMCRun(Run):
         sides = [found] if len(found) >= wanted else [old, found]
         sides = [side.measured(measure(side.features, self.observed)) for side in sides if len(side)]
         if len(sides) == 2:
-            self.population, tolerance = mix(*sides, self.size)
+            self.population, tolerance = mix(sides[0], sides[1], self.size)
         else:
             nearest, rows = sides[0].distances.topk(min(self.size, len(sides[0])), largest=False)
             self.population, tolerance = sides[0].take(rows.sort().values), float(nearest.max())

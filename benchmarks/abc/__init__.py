@@ -1,0 +1,1 @@
+"""Approximate Bayesian computation beside its peers: the tables of docs/abc-benchmark.md."""
