@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -136,9 +137,7 @@ class PNorm(Distance):
             if len(self.weights) != features.shape[1]:
                 raise ValueError(f"weights: expected {features.shape[1]}, one per summary; got {len(self.weights)}")
             factor = factor * features.new_tensor(self.weights) ** (1 / self.p)
-        return Measure(
-            lambda simulated, observed: torch.linalg.vector_norm((simulated - observed) * factor, self.p, dim=1)
-        )
+        return Measure(partial(_norm, factor, self.p))
 
 
 @dataclass(frozen=True)
@@ -157,9 +156,7 @@ class Mahalanobis(Distance):
         values, vectors = torch.linalg.eigh(torch.atleast_2d(standard.T.cov()))
         varies = values > 1e-10 * values.max()
         whiten = (vectors[:, varies] / values[varies].sqrt()).to(features.dtype)
-        return Measure(
-            lambda simulated, observed: torch.linalg.vector_norm(((simulated - observed) * factor) @ whiten, dim=1)
-        )
+        return Measure(partial(_whitened_norm, factor, whiten))
 
 
 def robust_scale(features: Tensor) -> Tensor:
@@ -177,3 +174,11 @@ def robust_scale(features: Tensor) -> Tensor:
 def inverse(scale: Tensor) -> Tensor:
     """One over the scale; 0 where the scale is 0, so that a summary that does not vary cannot count."""
     return torch.where(scale > 0, 1 / scale, torch.zeros_like(scale))
+
+
+def _norm(factor: Tensor, p: float, features: Tensor, observed: Tensor) -> Tensor:
+    return torch.linalg.vector_norm((features - observed) * factor, p, dim=1)
+
+
+def _whitened_norm(factor: Tensor, whiten: Tensor, features: Tensor, observed: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(((features - observed) * factor) @ whiten, dim=1)

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from implicit_infer.abc.adjustment import Adjustment, resolve_adjustment
 from implicit_infer.abc.bank import Bank
-from implicit_infer.abc.distances import Distance, Measure, PNorm
+from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.posterior import ParticlePosterior
 from implicit_infer.abc.space import UnconstrainedPrior
@@ -142,20 +142,8 @@ class RejectionPosterior(ParticlePosterior):
         self.adjustment = resolve_adjustment(settings.adjust)
         wanted = self.adjustment is not None or settings.distance.learned
         self._prior = UnconstrainedPrior(self.simulator) if wanted else None
-        self.measure = self._fitted()
-
-    def _state(self) -> dict[str, Any]:
-        # the measure is a function of the distance and the features
-        return {name: value for name, value in super()._state().items() if name != "measure"}
-
-    def _of_state(self, state: dict[str, Any]) -> None:
-        super()._of_state(state)
-        self.measure = self._fitted()
-
-    def _fitted(self) -> Measure:
-        learned = self.settings.distance.learned and self._prior is not None
-        theta = self._prior.to(self.bank.theta) if learned and self._prior else None
-        return self.settings.distance.fit(self.features, theta)
+        theta = self._prior.to(self.bank.theta) if settings.distance.learned and self._prior else None
+        self.measure = settings.distance.fit(self.features, theta)
 
     def accept(self, x: Tensor) -> Accepted:
         r"""The simulations that are kept for one observation with shape ``event_shape``.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from implicit_infer.abc.adjustment.base import Adjustment
 from implicit_infer.abc.adjustment.linear import LocalLinear
+from implicit_infer.abc.adjustment.neural import Neural
+from implicit_infer.abc.adjustment.ridge import Ridge
 
-ADJUSTMENTS: dict[str, type[Adjustment]] = {"linear": LocalLinear}
+ADJUSTMENTS: dict[str, type[Adjustment]] = {"linear": LocalLinear, "ridge": Ridge, "neural": Neural}
 """Adjustments by the name that ``adjust=`` takes, besides "none"."""
 
 
@@ -27,4 +29,4 @@ def resolve_adjustment(adjust: str | Adjustment) -> Adjustment | None:
     return ADJUSTMENTS[adjust]()
 
 
-__all__ = ["ADJUSTMENTS", "Adjustment", "LocalLinear", "resolve_adjustment"]
+__all__ = ["ADJUSTMENTS", "Adjustment", "LocalLinear", "Neural", "Ridge", "resolve_adjustment"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,13 @@ from implicit_infer.abc.distances import inverse, robust_scale
 
 ENOUGH = 5
 """Accepted simulations for each coefficient: of k on f coefficients a regression explains f / k of pure noise."""
+
+
+Regressed = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From targets (k, d) to what a regression makes of them at each particle, (k, d), and at the observation, (d,)."""
+
+FARTHEST = 3.0
+"""The largest logarithm of a ratio of standard deviations that residuals are rescaled by."""
 
 
 class Adjustment:
@@ -49,6 +58,30 @@ class Adjustment:
             f"linear adjustment regresses on {summaries} summaries from {accepted} simulations, which makes the "
             f"posterior too narrow; keep at least {ENOUGH * (summaries + 1)}"
         )
+
+
+def moved(phi: Tensor, regressed: Regressed, heteroscedastic: bool) -> Tensor:
+    r"""Parameters carried to the observation along a regression.
+
+    .. math:: \phi_i^* = \hat m(s_o) + \frac{\hat\sigma(s_o)}{\hat\sigma(s_i)} \left(\phi_i - \hat m(s_i)\right),
+        \qquad \log \hat\sigma^2(s) \approx \mathbb{E}\left[\log (\phi - \hat m(s))^2 \mid s\right],
+
+    the second regression only where ``heteroscedastic`` (Blum & François, 2010); without it the ratio is 1. The bias of
+    a mean of logarithms is the same at both places and cancels.
+
+    Args:
+        phi: Parameters with shape (k, d), float64.
+        regressed: The regression.
+        heteroscedastic: Whether residuals are rescaled.
+    """
+    fitted, target = regressed(phi)
+    residuals = phi - fitted
+    if heteroscedastic:
+        squares = residuals.square()
+        floor = 1e-6 * squares.mean(0).clamp_min(torch.finfo(squares.dtype).tiny)
+        log_variance, at_observed = regressed((squares + floor).log())
+        residuals = residuals * ((at_observed - log_variance) / 2).clamp(-FARTHEST, FARTHEST).exp()
+    return target + residuals
 
 
 def offsets(features: Tensor, observed: Tensor) -> Tensor:

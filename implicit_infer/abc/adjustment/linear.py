@@ -21,12 +21,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from implicit_infer.abc.adjustment.base import Adjustment, enough, epanechnikov, offsets
+from implicit_infer.abc.adjustment.base import Adjustment, enough, epanechnikov, moved, offsets
 
 
 @dataclass(frozen=True)
 class LocalLinear(Adjustment):
-    """One weighted linear regression (Beaumont et al., 2002)."""
+    r"""One weighted linear regression (Beaumont et al., 2002).
+
+    Args:
+        heteroscedastic: Whether the residuals are rescaled too, by a linear regression of the logarithm of their
+            squares (Blum & François, 2010): :math:`\phi_i^* = \hat m(s_o) + \hat\sigma(s_o) / \hat\sigma(s_i) \,
+            (\phi_i - \hat m(s_i))`.
+    """
+
+    heteroscedastic: bool = False
 
     def adjust(
         self,
@@ -42,6 +50,11 @@ class LocalLinear(Adjustment):
         enough(weights, offset.shape[1], "linear")
         design = torch.cat([torch.ones_like(offset[:, :1]), offset], dim=1)
         root = weights.sqrt()[:, None]
-        # gelsd: summaries may be collinear, and the shortest solution is then as good as any
-        slope = torch.linalg.lstsq(root * design, root * phi.double(), driver="gelsd").solution[1:]
-        return phi.double() - offset @ slope, weights.log()
+
+        def regressed(targets: Tensor) -> tuple[Tensor, Tensor]:
+            # gelsd: summaries may be collinear, and the shortest solution is then as good as any
+            driver = "gelsd" if targets.device.type == "cpu" else None
+            solution = torch.linalg.lstsq(root * design, root * targets, driver=driver).solution
+            return design @ solution, solution[0]
+
+        return moved(phi.double(), regressed, self.heteroscedastic), weights.log()
