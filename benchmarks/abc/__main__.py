@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.parts import start
 
-PARTS = ("cost",)
+PARTS = ("cost", "accuracy", "ten_tasks")
 """Modules of this package, in the order of the page."""
 
 if __name__ == "__main__":
