@@ -43,11 +43,11 @@ class Training:
 
     hidden: tuple[int, ...] = (64, 64)
     members: int = 3
-    epochs: int = 50
+    epochs: int = 30
     steps: int = 20
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 1e-3
-    patience: int = 10
+    patience: int = 8
 
     def __post_init__(self) -> None:
         for name in ("members", "epochs", "steps", "patience"):

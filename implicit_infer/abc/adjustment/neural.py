@@ -34,7 +34,7 @@ class Neural(Adjustment):
     """
 
     heteroscedastic: bool = True
-    training: Training = field(default_factory=lambda: Training(hidden=(32,), members=3))
+    training: Training = field(default_factory=lambda: Training(hidden=(32, 32), members=3))
 
     def adjust(
         self,
