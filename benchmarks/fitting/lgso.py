@@ -16,9 +16,11 @@ from implicit_simulators import Rosenbrock, ThreeHump
 NAME = "lgso"
 TITLE = "Expected losses: three humps, and Rosenbrock's valley in ten dimensions"
 ABOUT = """\
-The expected loss above its minimum, exactly, from the starts of the paper on L-GSO (Shirobokov et al., 2020): (2, 0)
-for three humps, where it is 0.359, and 2 throughout for Rosenbrock's valley, where it is 45. The plain searches see
-the mean loss of as many draws as the budget suggests. The paper has curves; we know of no table of its."""
+The expected loss above its minimum, exactly, from the starts of the paper on L-GSO (Shirobokov et al., 2020): (2,
+0) for three humps, where it is 0.359, and 2 throughout for Rosenbrock's valley, where it is 45. The plain searches
+see the mean loss of as many draws as the budget suggests. The paper has curves; we know of no table of its. With as
+many simulations the evolution strategy goes as low as the local surrogate, or lower, in a hundredth of the time: on
+these problems, nothing is gained by a surrogate."""
 KEYS = ("problem", *cells.KEYS)
 METHODS = ("local-surrogate", "cma-es", "nelder-mead")
 PROBLEMS: dict[str, Any] = {"three-hump": ThreeHump, "rosenbrock-10": Rosenbrock}

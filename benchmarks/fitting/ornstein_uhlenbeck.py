@@ -15,7 +15,8 @@ TITLE = "Ornstein-Uhlenbeck"
 ABOUT = """\
 One series of 120 values at kappa = 0.5, mu = 0.06, sigma = 0.03, seen through sufficient statistics by all methods
 but AVO, which compares pairs of successive values. Lost deviance is against the numerical maximum of the exact
-likelihood; the truth itself loses about 3."""
+likelihood; the truth itself loses about 3. Where the distance of summaries weighs them all alike, synthetic
+likelihood weighs them as they vary together, and loses less."""
 KEYS = cells.KEYS
 WINDOW = 2
 METHODS = ("synthetic-likelihood", "ratio-likelihood", "avo", "local-surrogate", "cma-es", "nelder-mead")
