@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from implicit_infer import abc, diagnose, fitting, posteriors
+    from implicit_infer.abc.model_choice.choosing import choose_model
     from implicit_infer.catalogue import (
         comparisons,
         fit_methods,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "abc",
+    "choose_model",
     "compare",
     "comparisons",
     "diagnose",
@@ -65,6 +67,7 @@ __all__ = [
 ]
 
 _VERBS = {
+    "choose_model": "implicit_infer.abc.model_choice.choosing",
     "compare": "implicit_infer.verbs",
     "comparisons": "implicit_infer.catalogue",
     "emulate": "implicit_infer.fitting.emulators.making",

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from implicit_infer.abc.distances import Distance, inverse, robust_scale
-from implicit_infer.abc.forest_trees import Growth, Trees
+from implicit_infer.abc.forest_trees import Growth, Targets, Trees
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.posterior import ParticlePosterior
 from implicit_infer.abc.space import UnconstrainedPrior
@@ -135,10 +135,7 @@ class MarginalForestABC(Method):
     def forests(self, phi: Tensor, features: Tensor, seed: int, progress: bool) -> list[Trees]:
         """One forest for each column of the standardised parameters (n, p), on summaries (n, k)."""
         with track("growing forests", total=self.growth.trees * phi.shape[1], show=progress) as bar:
-            return [
-                Trees.grow(features, lambda _, column=column: column[:, None], self.growth, seed + j, bar)
-                for j, column in enumerate(phi.T)
-            ]
+            return [Trees.grow(features, _column(phi, j), self.growth, seed + j, bar) for j in range(phi.shape[1])]
 
 
 class ForestPosterior(ParticlePosterior):
@@ -236,6 +233,13 @@ class MarginalForestPosterior(ForestPosterior):
         number = int((weights > 0).sum(1).min())
         columns = [self.phi[marginal.pick(number, random), j] for j, marginal in enumerate(marginals)]
         return Particles(self.prior.back(torch.stack(columns, 1)), torch.zeros(number, dtype=torch.float64))
+
+
+def _column(phi: Tensor, j: int) -> Targets:
+    def column(random: np.random.Generator) -> Tensor:
+        return phi[:, j : j + 1]
+
+    return column
 
 
 def _held(question: Question) -> Runs:

@@ -143,7 +143,7 @@ def test_it_is_amortised_repeatable_and_saved(method, tmp_path) -> None:
         (lambda: Growth(trees=0), "trees: expected a positive int"),
         (lambda: Growth(leaf=0), "leaf: expected a positive int"),
         (lambda: Growth(columns=0.0), "columns: expected a number in"),
-        (lambda: ForestABC(criterion="median"), "criterion: expected 'distributional' or 'mean'"),  # type: ignore[arg-type]  # wrong on purpose
+        (lambda: ForestABC(criterion="median"), "criterion: expected 'distributional' or 'mean'"),
         (lambda: ForestABC(frequencies=0), "frequencies: expected a positive int"),
         (lambda: ForestABC().infer(ask(10)), "budget: expected at least 20 simulations"),
     ],
