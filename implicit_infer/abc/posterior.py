@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from implicit_infer.abc.particles import Particles, repeated
@@ -49,11 +50,15 @@ class ParticlePosterior(Posterior):
         with track(f"sampling {self.method}", total=len(x), show=progress) as bar:
             for i, one in enumerate(x):
                 particles = self.particles(one, Stream.of(stream.key, i, "sample").key)
-                picked = particles.pick(n, generator)
-                draws[:, i] = particles.theta[picked]
-                self._tell(n, len(picked.unique()), particles)
+                draws[:, i], distinct = self._draw(n, particles, generator)
+                self._tell(n, distinct, particles)
                 bar.update()
         return draws
+
+    def _draw(self, n: int, particles: Particles, generator: torch.Generator) -> tuple[Tensor, int]:
+        """Draws (n, d) from particles, and how many of them differ; a child may draw otherwise."""
+        picked = particles.pick(n, generator)
+        return particles.theta[picked], len(picked.unique())
 
     def _tell(self, draws: int, distinct: int, particles: Particles) -> None:
         """Keep the newest word on repeated draws, in place of the one before."""

@@ -26,6 +26,7 @@ from implicit_infer.abc.bank import Bank
 from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.posterior import ParticlePosterior
+from implicit_infer.abc.smoothing import smoothed
 from implicit_infer.abc.space import UnconstrainedPrior
 from implicit_infer.posteriors.method import Method, Question
 from implicit_infer.runs import Runs
@@ -49,6 +50,8 @@ class RejectionABC(Method):
         distance: How simulations are compared with the observation; its scales are fitted to the whole bank.
         adjust: Regression adjustment of the kept parameters, by its name in :mod:`implicit_infer.abc.adjustment`
             ("linear", ...) or with its settings; "none" leaves them.
+        smooth: Whether draws are of a normal law about each kept simulation, of its neighbours' shape
+            (:mod:`implicit_infer.abc.smoothing`), so that no two are alike; otherwise they are the kept simulations.
 
     Raises:
         ValueError: If more than one rule is given, or a setting is out of its range.
@@ -62,6 +65,7 @@ class RejectionABC(Method):
     tolerance: float | None = None
     distance: Distance = field(default_factory=PNorm)
     adjust: str | Adjustment = "none"
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         rules = {name: getattr(self, name) for name in ("keep", "quantile", "tolerance")}
@@ -140,7 +144,7 @@ class RejectionPosterior(ParticlePosterior):
         self.features = self.bank.sample
         self.failed = self.bank.failed()
         self.adjustment = resolve_adjustment(settings.adjust)
-        wanted = self.adjustment is not None or settings.distance.learned
+        wanted = self.adjustment is not None or settings.distance.learned or settings.smooth
         self._prior = UnconstrainedPrior(self.simulator) if wanted else None
         theta = self._prior.to(self.bank.theta) if settings.distance.learned and self._prior else None
         self.measure = settings.distance.fit(self.features, theta)
@@ -183,6 +187,12 @@ class RejectionPosterior(ParticlePosterior):
             self._prior.to(theta), regressors, observed, accepted.distances, equal, seed
         )
         return Particles(self._prior.back(phi), log_weights)
+
+    def _draw(self, n: int, particles: Particles, generator: torch.Generator) -> tuple[Tensor, int]:
+        if not self.settings.smooth or self._prior is None:
+            return super()._draw(n, particles, generator)
+        drawn = self._prior.back(smoothed(self._prior.to(particles.theta), particles.log_weights, n, generator))
+        return drawn, len(drawn.unique(dim=0))
 
     def _observed_features(self, x: Tensor) -> Tensor:
         features = self.settings.distance.features(self.simulator, x[None])[0]
