@@ -22,7 +22,7 @@ from implicit_simulators.benchmark.gaussian_linear import GaussianLinear
 
 SIMULATOR = GaussianLinear(2)
 OBSERVED = torch.tensor([0.4, -0.2])
-QUICK = BOLFI(batch=4)
+QUICK = BOLFI(batch=8)
 
 
 class Counting(GaussianLinear):

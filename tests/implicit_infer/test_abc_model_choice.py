@@ -154,15 +154,16 @@ def test_logistic_adjustment_makes_up_for_a_wide_tolerance(at: float) -> None:
 
 
 def test_forest_estimates_the_chosen_models_probability() -> None:
-    """Close to the exact one where neither is certain; and the prior error rate is that of the best rule, known here by
-    many draws, but for what a forest of so few simulations adds."""
+    """A mean of some hundred errors has a standard error of 0.045, of which three are allowed where neither model is
+    certain; and the prior error rate is that of the best rule, known here by many draws, but for what a forest of so
+    few simulations adds."""
     models = two_normals()
     for at in (0.3, 0.8):
         observed = torch.tensor([at, -at])
         found = choose(ForestChoice(trees=40), models, observed, 2000)
         truth = narrow(observed)
         assert found.best == ("narrow" if truth > 0.5 else "wide")
-        assert found.probability("narrow") == pytest.approx(truth, abs=0.12)
+        assert found.probability("narrow") == pytest.approx(truth, abs=0.14)
     x = torch.cat([simulator.simulate(simulator.sample_prior(4000, 1), 2) for simulator in models.values()])
     odds = torch.stack([Normal(0.0, math.sqrt(v)).log_prob(x).sum(1) for v in (0.2, 1.1)]).softmax(0)
     best = float(odds.min(0).values.mean())

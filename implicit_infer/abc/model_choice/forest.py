@@ -38,7 +38,8 @@ class ForestChoice(ChoiceMethod):
     Args:
         trees: Trees of each forest.
         discriminants: Whether the axes of a linear discriminant analysis are added to the summaries.
-        errors: Growth of the second forest's trees; ``trees`` many of them if None.
+        errors: Growth of the second forest's trees. None takes ``trees`` of them with leaves of half the square root of
+            the number of simulations, but at least the paper's 5: the mean of a few errors, each yes or no, is noise.
 
     Raises:
         ValueError: If ``trees`` is below 20, with which some simulations are seen by all of them.
@@ -78,7 +79,7 @@ class ForestChoice(ChoiceMethod):
         said = votes.argmax(1)
         some = votes.sum(1) > 0
         wrong = torch.as_tensor(said != y, dtype=torch.float64)[torch.as_tensor(some)]
-        growth = self.errors or Growth(trees=self.trees)
+        growth = self.errors or Growth(trees=self.trees, leaf=max(5, round(0.5 * len(wrong) ** 0.5)))
         with track("growing the forest of errors", total=growth.trees, show=question.progress) as bar:
             regression = Trees.grow(torch.as_tensor(columns[some]), lambda _: wrong[:, None], growth, seed + 1, bar)
         error = float(regression.weights(torch.as_tensor(at[0])) @ wrong)
