@@ -160,6 +160,9 @@ def infer(
     budget: Annotated[int, typer.Option(help="Simulations that may be spent.")] = 10_000,
     draws: Annotated[int, typer.Option(help="Posterior draws.")] = 1_000,
     out: Annotated[Path | None, typer.Option(help="Where to write the draws: .csv, .parquet or .zarr.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a run in generations (smc-abc, ...); started again, it goes on.")
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -180,7 +183,7 @@ def infer(
     if out is not None:
         check_draws_path(out)
     options: dict[str, Any] = {"seed": seed, "device": device, "workers": workers, "progress": not quiet}
-    posterior = ii.infer(chosen, data, method, budget, **options)
+    posterior = ii.infer(chosen, data, method, budget, checkpoint=checkpoint, **options)
     theta = posterior.sample((draws,), show_progress_bars=not quiet, seed=seed)
     rows = []
     for name, values in zip(posterior.parameter_names, theta.double().T, strict=True):

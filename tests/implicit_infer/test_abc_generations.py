@@ -19,7 +19,7 @@ METHODS = {
     "smc": SMCABC(particles=40, kernel="local"),
     "adaptive": SMCABC(particles=40, adaptive=True, schedule="ess", quantile=0.4),
     "replenishment": ReplenishmentABC(particles=40),
-    "mcmc": ABCMCMC(chains=10),
+    "mcmc": ABCMCMC(chains=20),
 }
 OBSERVED = torch.tensor([0.4, -0.2])
 
@@ -67,7 +67,7 @@ def test_keeping_a_run_changes_nothing(finished):
 def test_goes_on_after_any_generation(finished, tmp_path):
     method, plain, kept, folder = finished
     generations = kept.figures["generations"]
-    for done in {1, 2, generations // 2, generations - 1}:
+    for done in {1, generations // 2, generations - 1}:
         part = tmp_path / str(done)
         shutil.copytree(folder, part)
         for i in range(done, generations):

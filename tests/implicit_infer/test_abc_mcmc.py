@@ -30,7 +30,7 @@ def ask(budget=5000, simulator=SIMULATOR, observed=OBSERVED, seed=100, **options
 
 @pytest.fixture(scope="module")
 def long():
-    run = ChainsRun(ABCMCMC(chains=200, quantile=0.03), ask(100_000))
+    run = ChainsRun(ABCMCMC(chains=200, quantile=0.03), ask(40_000))
     run.all_generations()
     return run
 
@@ -75,7 +75,7 @@ def test_a_bounded_prior_shapes_the_posterior():
     """Prior uniform on (0, 1), noise as wide as that: without the prior's ratio the edges would be wrong."""
     simulator = GaussianLinear(dim=1, noise_variance=0.25)
     simulator.prior = Independent(Uniform(torch.zeros(1), torch.ones(1)), 1)
-    posterior = ABCMCMC(quantile=0.1).infer(ask(30_000, simulator, torch.tensor([-0.3])))
+    posterior = ABCMCMC(chains=60, quantile=0.1).infer(ask(12_000, simulator, torch.tensor([-0.3])))
     grid = torch.linspace(0, 1, 2001, dtype=torch.float64)
     density = torch.exp(-0.5 * (grid + 0.3) ** 2 / 0.25)
     density = density / density.sum()
@@ -98,7 +98,7 @@ def test_the_budget_is_never_exceeded_and_little_is_left():
 
 
 def test_a_tolerance_may_be_given():
-    posterior = ABCMCMC(tolerance=0.7).infer(ask(2000))
+    posterior = ABCMCMC(chains=50, tolerance=0.7).infer(ask(2000))
     assert posterior.figures["tolerance"] == 0.7
     with pytest.raises(ValueError, match="tolerance: none of 500 simulations of the pilot is within 1e-06"):
         ABCMCMC(tolerance=1e-6).infer(ask(2000))
@@ -112,7 +112,7 @@ def test_chains_that_cannot_mix_are_told():
 
 
 def test_seeds_repeat():
-    one, two, other = (ABCMCMC().infer(ask(1000, seed=seed)).particles() for seed in (100, 100, 101))
+    one, two, other = (ABCMCMC(chains=20).infer(ask(400, seed=seed)).particles() for seed in (100, 100, 101))
     assert torch.equal(one.theta, two.theta)
     assert not torch.equal(one.theta, other.theta)
 
