@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.parts import start
 
-PARTS = ("cost", "accuracy", "ten_tasks")
+PARTS = ("cost", "accuracy", "ten_tasks", "discrepancies")
 """Modules of this package, in the order of the page."""
 
 if __name__ == "__main__":
