@@ -34,8 +34,8 @@ from implicit_simulators import GAndK, MovingAverage, Simulator
 NAME = "discrepancies"
 TITLE = "What to compare data by"
 ABOUT = """\
-Rejection ABC of 20,000 simulations from the prior (of g-and-k: a box about the posterior), the same for all methods: the
-100 nearest, or, where kept parameters are adjusted, the 400 nearest. The true theta is fixed, the data and the
+Rejection ABC of 20,000 simulations from the prior (of g-and-k: a box about the posterior), the same for all methods:
+the 100 nearest, or, where kept parameters are adjusted, the 400 nearest. The true theta is fixed, the data and the
 simulations change with the seed. Bias: the distance of the posterior's mean from the exact one, in standard deviations
 of the exact posterior, mean over parameters. Width: its standard deviation in those units. Medians over seeds, with the
 quartiles."""
@@ -64,7 +64,7 @@ METHODS = (
     "Wasserstein",
     "Hilbert",
     "energy",
-    "MMD, 500 random features",
+    "MMD, 100 random features",
     "KL by nearest neighbours",
     "classifier, accuracy",
     "classifier, log-ratio",
@@ -88,7 +88,7 @@ def method_of(name: str, problem: str) -> RejectionABC:
         "Wasserstein": lambda: Wasserstein(lags=lags),
         "Hilbert": lambda: Hilbert(lags=lags),
         "energy": lambda: Energy(lags=lags),
-        "MMD, 500 random features": lambda: KernelMMD(random_features=500, lags=lags),
+        "MMD, 100 random features": lambda: KernelMMD(random_features=100, lags=lags),
         "KL by nearest neighbours": lambda: NearestNeighbourKL(lags=lags),
         "classifier, accuracy": lambda: Classifier(score="accuracy", lags=lags),
         "classifier, log-ratio": lambda: Classifier(score="log-ratio", lags=lags),
