@@ -32,8 +32,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from implicit_infer.abc.chain_posterior import ChainPosterior
 from implicit_infer.abc.distances import Distance, inverse, robust_scale
-from implicit_infer.abc.pseudo_marginal import ChainPosterior, ChainSettings, NoisyChains
+from implicit_infer.abc.pseudo_marginal import ChainSettings, NoisyChains
 from implicit_infer.abc.replicates import Replicates
 from implicit_infer.abc.scoring_rules import EnergyScore, ScoringRule
 from implicit_infer.abc.synthetic.covariance import Optimal, standardised
@@ -91,7 +92,7 @@ class ScoringRuleBayes(Method):
         return ChainPosterior(self, question)
 
     def chains_at(self, question: Question, bar: Bar) -> NoisyChains:
-        """One run of the chains; what :class:`implicit_infer.abc.pseudo_marginal.ChainPosterior` asks for."""
+        """One run of the chains; what :class:`implicit_infer.abc.chain_posterior.ChainPosterior` asks for."""
         simulator, summarised = question.simulator, Distance()
         points = simulator.points if self.points else 1
 

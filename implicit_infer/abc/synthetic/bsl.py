@@ -24,8 +24,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from implicit_infer.abc.chain_posterior import ChainPosterior
 from implicit_infer.abc.distances import Distance
-from implicit_infer.abc.pseudo_marginal import ChainPosterior, ChainSettings, NoisyChains
+from implicit_infer.abc.pseudo_marginal import ChainSettings, NoisyChains
 from implicit_infer.abc.replicates import Replicates
 from implicit_infer.abc.synthetic.base import LikelihoodEstimate
 from implicit_infer.abc.synthetic.normal import NormalEstimate, UnbiasedEstimate
@@ -92,7 +93,7 @@ class BSL(Method):
         return ChainPosterior(self, question)
 
     def chains_at(self, question: Question, bar: Bar) -> NoisyChains:
-        """One run of the chains; what :class:`implicit_infer.abc.pseudo_marginal.ChainPosterior` asks for."""
+        """One run of the chains; what :class:`implicit_infer.abc.chain_posterior.ChainPosterior` asks for."""
         summarised = Distance()
         observed = summarised.features(question.simulator, question.observed[None])[0].double()
         if not torch.isfinite(observed).all():
