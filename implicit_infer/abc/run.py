@@ -6,13 +6,13 @@ import contextlib
 import math
 import time
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from implicit_infer.abc.adjustment import Adjustment, resolve_adjustment
-from implicit_infer.abc.distances import Distance, Measure
+from implicit_infer.abc.adjustment import resolve_adjustment
+from implicit_infer.abc.distances import Measure
 from implicit_infer.abc.generations import Generations
 from implicit_infer.abc.particles import Particles
 from implicit_infer.abc.population import Population
@@ -29,19 +29,11 @@ ENDS = ("the budget is spent", "the time is over", "it was interrupted")
 """What stops a run that a larger budget, or more time, lets go on."""
 
 
-class Settings(Protocol):
-    """What the settings of every sequential method have."""
-
-    distance: Distance
-    adjust: str | Adjustment
-    max_time: float | None
-
-
 class Run:
     """One run at one observation. Children write ``first`` and ``following``, and what else they must remember.
 
     Args:
-        settings: The method.
+        settings: The method, with at least ``distance``, ``adjust`` and ``max_time``.
         question: What was asked.
         size: Particles of a generation.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from implicit_infer.abc.space import UnconstrainedPrior
 from implicit_infer.posteriors.method import Question
 from implicit_simulators import Stream
 
-if TYPE_CHECKING:
-    from implicit_infer.abc.smc import SMCABC
-
 BATCH = 10_000
 """The most rows held in memory at once."""
 
@@ -25,11 +22,14 @@ REDRAWS = 100
 
 
 class SMCRun(Run):
-    """One run of the algorithm at one observation."""
+    """One run of the algorithm at one observation.
 
-    settings: SMCABC
+    Args:
+        settings: The method, an ``SMCABC``.
+        question: What was asked.
+    """
 
-    def __init__(self, settings: SMCABC, question: Question) -> None:
+    def __init__(self, settings: Any, question: Question) -> None:
         super().__init__(settings, question, settings.size(question.budget))
         self.batches = 0
 
