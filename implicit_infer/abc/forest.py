@@ -14,7 +14,8 @@ Two methods, which differ in what the forests are grown for:
   This is a distributional random forest (Ćevid et al., 2022), which Dinh et al. (2024) use for ABC; theirs draws the
   features anew at each split and may grow and fill trees with different halves of the data, ours does neither.
 - :class:`MarginalForestABC` grows a forest for each parameter (Raynal et al., 2019), which estimates marginals. Its
-  joint draws take each parameter from its own forest, independently.
+  joint draws take each parameter from its own forest, independently; or, with ``dependence="joint"``, in the order of
+  a joint forest's draws (the Schaake shuffle), which keeps each marginal and takes the copula from there.
 
 Forests need no tolerance and no scale of the summaries, and pass over those that say nothing. The posterior is a
 weighted part of the bank, so that it is as narrow as the bank is dense: with many parameters it stays wide.
@@ -112,16 +113,26 @@ class MarginalForestABC(Method):
     """A random forest for each parameter, as in the paper; joint draws take each parameter from its own forest.
 
     Marginals are estimated best so, as each forest splits by what tells of its parameter. Draws of several parameters
-    are independent of one another: for their dependence take ``forest-abc``.
+    are independent of one another unless told otherwise.
 
     Args:
         growth: Number and size of the trees of each forest.
+        dependence: "independent" as in the paper, or "joint": draws of each parameter are put into the order that a
+            further forest of all parameters, as of ``forest-abc``, gives them.
+
+    Raises:
+        ValueError: If ``dependence`` is unknown.
     """
 
     name: ClassVar[str] = "rf-abc"
     amortised: ClassVar[bool] = True
 
     growth: Growth = field(default_factory=Growth)
+    dependence: Literal["independent", "joint"] = "independent"
+
+    def __post_init__(self) -> None:
+        if self.dependence not in ("independent", "joint"):
+            raise ValueError(f"dependence: expected 'independent' or 'joint'; got {self.dependence!r}")
 
     def infer(self, question: Question) -> MarginalForestPosterior:
         """Grow the forests on ``question.budget`` simulations from the prior.
@@ -133,9 +144,12 @@ class MarginalForestABC(Method):
         return MarginalForestPosterior(self, question, _held(question))
 
     def forests(self, phi: Tensor, features: Tensor, seed: int, progress: bool) -> list[Trees]:
-        """One forest for each column of the standardised parameters (n, p), on summaries (n, k)."""
+        """One forest for each column of the standardised parameters (n, p), and the joint one if there shall be one."""
+        d = phi.shape[1]
+        joint = ForestABC(self.growth).forests(phi, features, seed + d, progress) if self.dependence == "joint" else []
         with track("growing forests", total=self.growth.trees * phi.shape[1], show=progress) as bar:
-            return [Trees.grow(features, _column(phi, j), self.growth, seed + j, bar) for j in range(phi.shape[1])]
+            own = [Trees.grow(features, _column(phi, j), self.growth, seed + j, bar) for j in range(d)]
+        return own + joint
 
 
 class ForestPosterior(ParticlePosterior):
@@ -220,19 +234,23 @@ class MarginalForestPosterior(ForestPosterior):
     """A bank that each parameter's own forest weighs for whatever observation is asked about."""
 
     def _explained(self, standard: Tensor) -> Tensor:
-        return torch.cat(
-            [trees.explained(column[:, None]) for trees, column in zip(self.trees, standard.T, strict=True)]
-        )
+        own = zip(self.trees, standard.T, strict=False)  # a joint forest may come last
+        return torch.cat([trees.explained(column[:, None]) for trees, column in own])
 
     def particles(self, x: Tensor | None = None, seed: int = 0) -> Particles:
         """Points whose parameters are drawn each by its own forest: as many as the smallest number of weighted ones."""
-        weights = self.weights(x)
+        every, d = self.weights(x), self.phi.shape[1]
+        weights = every[:d]
         random = Stream.of(seed, 0, "split").torch()
         marginals = [Particles(self.phi, row.log()) for row in weights]
         # systematic draws of each, in random order: more would repeat, fewer would lose
         number = int((weights > 0).sum(1).min())
         columns = [self.phi[marginal.pick(number, random), j] for j, marginal in enumerate(marginals)]
-        return Particles(self.prior.back(torch.stack(columns, 1)), torch.zeros(number, dtype=torch.float64))
+        phi = torch.stack(columns, 1)
+        if len(every) > d:
+            together = self.phi[Particles(self.phi, every[d].log()).pick(number, random)]
+            phi = phi.sort(0).values.gather(0, together.argsort(0).argsort(0))
+        return Particles(self.prior.back(phi), torch.zeros(number, dtype=torch.float64))
 
 
 def _column(phi: Tensor, j: int) -> Targets:

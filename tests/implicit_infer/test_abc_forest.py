@@ -106,7 +106,10 @@ def test_only_the_joint_forest_knows_of_dependence() -> None:
     bank = simulate(simulator, 2000, seed=3, progress=False)
     joint = ForestABC(SMALL).infer(ask(2000, simulator, observed, bank=bank))
     marginal = MarginalForestABC(SMALL).infer(ask(2000, simulator, observed, bank=bank))
-    for posterior, low, high in ((joint, -1.0, -0.75), (marginal, -0.25, 0.25)):
+    tied = MarginalForestABC(SMALL, dependence="joint").infer(ask(2000, simulator, observed, bank=bank))
+    # tying changes the order of draws and nothing else
+    assert torch.equal(tied.particles().theta.sort(0).values, marginal.particles().theta.sort(0).values)
+    for posterior, low, high in ((joint, -1.0, -0.75), (marginal, -0.25, 0.25), (tied, -1.0, -0.7)):
         draws = posterior.sample((800,), seed=0)
         assert low < float(draws[:, :2].T.corrcoef()[0, 1]) < high
         assert any("next to nothing of dark" in warning for warning in posterior.warnings)
@@ -144,6 +147,7 @@ def test_it_is_amortised_repeatable_and_saved(method, tmp_path) -> None:
         (lambda: Growth(leaf=0), "leaf: expected a positive int"),
         (lambda: Growth(columns=0.0), "columns: expected a number in"),
         (lambda: ForestABC(criterion="median"), "criterion: expected 'distributional' or 'mean'"),
+        (lambda: MarginalForestABC(dependence="some"), "dependence: expected 'independent' or 'joint'"),
         (lambda: ForestABC(frequencies=0), "frequencies: expected a positive int"),
         (lambda: ForestABC().infer(ask(10)), "budget: expected at least 20 simulations"),
     ],
