@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "rejection-abc": "implicit_infer.abc:RejectionABC",
+    "adjusted-abc": "implicit_infer.abc:AdjustedABC",
     "smc-abc": "implicit_infer.abc:SMCABC",
     "replenishment-abc": "implicit_infer.abc:ReplenishmentABC",
     "abc-mcmc": "implicit_infer.abc:ABCMCMC",

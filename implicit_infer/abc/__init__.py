@@ -1,5 +1,6 @@
 """Approximate Bayesian computation: keep the simulations that look like the data."""
 
+from implicit_infer.abc.adjusted import AdjustedABC
 from implicit_infer.abc.bolfi import BOLFI
 from implicit_infer.abc.distances import Distance, Mahalanobis, PNorm
 from implicit_infer.abc.forest import ForestABC, MarginalForestABC
@@ -18,6 +19,7 @@ __all__ = [
     "BOLFI",
     "BSL",
     "SMCABC",
+    "AdjustedABC",
     "ChainSettings",
     "Distance",
     "EnergyScore",

@@ -7,7 +7,8 @@ parameters on (many, raw) statistics of the simulations, and simulations are the
 .. math:: s(x) = \hat{\mathbb{E}}[\phi \mid x], \qquad d(x, x_o) = \left\| \frac{s(x) - s(x_o)}{\sigma} \right\|
 
 Parameters are regressed in unconstrained space. A mean says nothing of modes that lie to both sides of it; with
-``moments=2`` products of parameters are predicted besides.
+``moments=2`` the squares of parameters are predicted besides. (Not their products: a regression adjustment on so many
+summaries explains noise.)
 
 References:
     | Constructing summary statistics for approximate Bayesian computation (Fearnhead & Prangle, 2012)
@@ -39,7 +40,7 @@ class SemiAutomatic(Distance):
     Args:
         kind: "linear": ordinary regression on powers of the statistics, as in the paper; "neural": perceptrons besides.
         powers: Powers 1, 2, ... of each statistic in the regression.
-        moments: 1 learns the means of the parameters; 2 those of their squares and products, too.
+        moments: 1 learns the means of the parameters; 2 those of their squares, too.
         pilot: Share of the simulations, the first ones, that is learned from, in (0, 1]. Those that are learned from
             and ranked as well look a little better than they are.
         distance: How the learned summaries are compared.
@@ -89,13 +90,10 @@ class SemiAutomatic(Distance):
 
 
 def moments(theta: Tensor, order: int) -> Tensor:
-    """Parameters (n, d) in standard deviations and, at order 2, their squares and products; (n, d (d + 3) / 2)."""
+    """Parameters (n, d) in standard deviations and, at order 2, their squares besides: (n, d) or (n, 2 d)."""
     spread = theta.std(0).clamp_min(torch.finfo(theta.dtype).tiny) if len(theta) > 1 else torch.ones_like(theta[0])
     standard = (theta - theta.mean(0)) / spread
-    if order == 1:
-        return standard
-    row, column = torch.triu_indices(theta.shape[1], theta.shape[1], device=theta.device)
-    return torch.cat([standard, standard[:, row] * standard[:, column]], dim=1)
+    return standard if order == 1 else torch.cat([standard, standard.square()], dim=1)
 
 
 def predicted(regression: Regression, dtype: torch.dtype, features: Tensor) -> Tensor:
