@@ -84,9 +84,9 @@ class GATSBI(Method):
     hidden: tuple[int, ...] = (128, 128, 128)
     activation: str = "leaky_relu"
     batch_size: int = 256
-    epochs: int = 130
+    epochs: int = 260
     penalise_every: int = 4
-    training: Training = field(default_factory=lambda: Training(5000, 5e-4, 1e-3))
+    training: Training = field(default_factory=lambda: Training(10_000, 1e-3, 1e-3))
     game: str | Game = "alternating"
 
     name = "gatsbi"
