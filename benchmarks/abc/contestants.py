@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from implicit_infer.abc import SMCABC, RejectionABC
+from implicit_infer.abc import SMCABC, AdjustedABC, ForestABC, RejectionABC
 from implicit_infer.posteriors.method import Method, Question
 from implicit_simulators import Simulator
 
 SBI = "sbi SMCABC"
 OURS: dict[str, Method] = {
+    "adjusted-abc": AdjustedABC(),
     "rejection-abc": RejectionABC(),
     "rejection-abc, linear": RejectionABC(quantile=0.1, adjust="linear"),
-    "rejection-abc, neural": RejectionABC(quantile=1.0, adjust="neural"),
     "smc-abc": SMCABC(),
     "smc-abc, linear": SMCABC(particles=1000, adjust="linear"),
+    "forest-abc": ForestABC(),
 }
 METHODS = (*OURS, SBI)
 
