@@ -86,8 +86,7 @@ def test_it_learns_a_function_and_its_noise() -> None:
 
 
 def test_a_normal_posterior() -> None:
-    """A process of 80 values: within a deviation, and of a width within a factor of 1.5 of the exact one, as seeds from
-    100 on were."""
+    """A process of 80 values: within a deviation, and of a width within a factor of 1.5; three other seeds were."""
     posterior = QUICK.infer(ask())
     exact = SIMULATOR.posterior(OBSERVED)
     draws = posterior.sample((1000,), seed=0)
