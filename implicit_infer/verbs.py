@@ -91,7 +91,7 @@ def infer(
         budget = 10_000 if bank is None else len(bank)
     if checkpoint is not None and not resolved.resumes:
         raise ValueError(f"checkpoint: {resolved.name} does not run in generations and keeps none; leave it out")
-    check_workers(workers, executor)
+    check_workers(check_count(workers, "workers"), executor)
     question = Question(
         simulator=simulator,
         observed=check_observed(simulator, observed),
@@ -99,7 +99,7 @@ def infer(
         bank=bank,
         seed=resolve_seed(seed),
         device=check_device(device),
-        workers=check_count(workers, "workers"),
+        workers=workers,
         executor=executor,
         checkpoint=None if checkpoint is None else os.fspath(checkpoint),
         progress=progress,

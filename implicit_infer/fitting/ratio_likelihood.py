@@ -158,7 +158,7 @@ def effective(log_weight: Tensor) -> float:
     """How many equal weights are as uneven as these, with shape (n,): from 1 to n.
 
     Example:
-        >>> effective(torch.zeros(5))
+        >>> round(effective(torch.zeros(5)), 3)
         5.0
     """
     return float(1 / log_weight.softmax(0).square().sum())

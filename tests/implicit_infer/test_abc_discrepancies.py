@@ -286,7 +286,7 @@ def test_accuracy_is_that_of_the_best_classifier():
 def test_one_network_tells_sets_apart_that_it_has_not_seen():
     theta = torch.linspace(-3, 3, 300)[torch.randperm(300, generator=torch.Generator().manual_seed(0))]
     sets = normal(300, 60, 1) + theta[:, None, None]
-    distance = AmortisedClassifier("log-ratio", steps=150, hidden=(32,))
+    distance = AmortisedClassifier("log-ratio", steps=400, hidden=(32,))
     measure = distance.fit(rows(sets))
     fresh = torch.tensor([0.0, 0.5, 1.0, 1.5])
     observed = rows(normal(1, 60, 1, seed=7))[0]

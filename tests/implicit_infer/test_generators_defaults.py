@@ -32,7 +32,7 @@ def test_the_settings_are_those_of_the_benchmark():
 
 def test_posteriors_keep_the_steps_that_they_were_measured_with():
     training = GATSBI().training
-    assert (training.steps, training.learning_rate, training.critic_learning_rate) == (5000, 5e-4, 1e-3)
+    assert (training.steps, training.learning_rate, training.critic_learning_rate) == (10_000, 1e-3, 1e-3)
 
 
 @pytest.mark.slow
