@@ -8,7 +8,7 @@ r"""A default that chooses: learn the posterior or the likelihood, whichever is 
 
    in unconstrained space. The log score is proper: no density has a higher one on average than the posterior. NLE's
    constant Z is estimated by importance sampling from NPE's draws and the prior's. A single difference counts for no
-   more than five nats, so that one far tail does not decide.
+   more than five nats, so that one far tail does not decide. NPE is taken where it is ahead by two standard errors.
 2. The rest of the budget is spent where the posterior of the observation is, in the rounds of
    :mod:`implicit_infer.posteriors.sequential`, by the one that won. If simulations are given (``runs=``), all of them
    are learned from and there are no rounds: the posterior is then amortised.
@@ -56,6 +56,9 @@ SCORED = 1000
 LARGEST = 5.0
 """Nats by which one simulation may speak for one of the two."""
 
+SURE = 2.0
+"""Standard errors by which NPE must be ahead: the rounds of a likelihood truncate nothing, so it is taken in doubt."""
+
 
 @dataclass(frozen=True)
 class Auto(Method):
@@ -86,8 +89,9 @@ class Auto(Method):
         likelihood = learn_likelihood(question, both, self.likelihood, None, self.name)
         density = self._density(question, both)
         scores = log_scores(density, likelihood, theta, x, question.seed)
-        better = (scores[0] - scores[1]).clamp(-LARGEST, LARGEST).mean()
-        chosen = "npe" if better > 0 else "nle"
+        differences = (scores[0] - scores[1]).clamp(-LARGEST, LARGEST)
+        better, error = float(differences.mean()), float(differences.std(correction=0)) / math.sqrt(len(differences))
+        chosen = "npe" if better > SURE * error else "nle"
         posterior: Posterior
         if chosen == "nle":
             posterior = go_on_with_likelihood(question, rounds, counts[1:], self.likelihood, likelihood, self.name)
@@ -96,7 +100,7 @@ class Auto(Method):
         else:
             posterior = go_on_with_density(question, rounds, counts[1:], self.density, density, self.name)
         means = {"npe": float(scores[0].mean()), "nle": float(scores[1].mean())}
-        posterior.figures |= {"chosen": chosen, "scores": means, "advantage_of_npe": float(better)}
+        posterior.figures |= {"chosen": chosen, "scores": means, "advantage_of_npe": better, "standard_error": error}
         return posterior
 
     def _density(self, question: Question, rounds: Rounds) -> NPEPosterior:
