@@ -1,4 +1,4 @@
-r"""Rejection at its best: learned summaries, a tolerance that adjustment makes up for, and draws that all differ.
+r"""Rejection with all that helps it: learned summaries, a tolerance that adjustment makes up for, draws that differ.
 
 Of one bank of simulations from the prior, a tenth is kept by what networks predict of the posterior's first and second
 moments (Fearnhead & Prangle, 2012; second moments because a posterior may have two sides), corrected by a regression of
