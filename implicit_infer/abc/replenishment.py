@@ -32,7 +32,7 @@ from implicit_infer.abc.adjustment import Adjustment, resolve_adjustment
 from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.population import Population
 from implicit_infer.abc.random_walk import Walkers, step, walk_factor, walkers_of
-from implicit_infer.abc.run import Run, SequentialMethod, check_max_time
+from implicit_infer.abc.run import Run, SequentialMethod, check_stops
 from implicit_infer.posteriors.method import Question
 from implicit_simulators import Stream
 
@@ -76,11 +76,7 @@ class ReplenishmentABC(SequentialMethod):
         for name in ("dropped", "unmoved"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected a number in (0, 1); got {getattr(self, name)}")
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance: expected a non-negative number; got {self.tolerance}")
-        if not 0 <= self.acceptance < 1:
-            raise ValueError(f"acceptance: expected a number in [0, 1); got {self.acceptance}")
-        check_max_time(self.max_time)
+        check_stops(self.tolerance, self.acceptance, self.max_time)
         resolve_adjustment(self.adjust)
 
     def size(self, budget: int) -> int:

@@ -222,6 +222,19 @@ class Run:
         self.recall(state["memory"], [part for part, _ in files])
 
 
+def check_stops(tolerance: float, acceptance: float, max_time: float | None) -> None:
+    """Refuse rules of stopping that are none.
+
+    Raises:
+        ValueError: If the tolerance is negative, the rate of acceptance no share below 1, or the time not positive.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance: expected a non-negative number; got {tolerance}")
+    if not 0 <= acceptance < 1:
+        raise ValueError(f"acceptance: expected a number in [0, 1); got {acceptance}")
+    check_max_time(max_time)
+
+
 def check_max_time(seconds: float | None) -> None:
     """Refuse what is no time.
 

@@ -41,7 +41,7 @@ from typing import ClassVar, Literal
 from implicit_infer.abc.adjustment import Adjustment, resolve_adjustment
 from implicit_infer.abc.distances import Distance, PNorm
 from implicit_infer.abc.kernels import KERNELS
-from implicit_infer.abc.run import SequentialMethod, check_max_time
+from implicit_infer.abc.run import SequentialMethod, check_stops
 from implicit_infer.abc.smc_run import SMCRun
 from implicit_infer.posteriors.method import Question
 
@@ -98,11 +98,7 @@ class SMCABC(SequentialMethod):
             raise ValueError(f"schedule: expected 'quantile' or 'ess'; got {self.schedule!r}")
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel: expected one of {', '.join(KERNELS)}; got {self.kernel!r}")
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance: expected a non-negative number; got {self.tolerance}")
-        if not 0 <= self.acceptance < 1:
-            raise ValueError(f"acceptance: expected a number in [0, 1); got {self.acceptance}")
-        check_max_time(self.max_time)
+        check_stops(self.tolerance, self.acceptance, self.max_time)
         resolve_adjustment(self.adjust)
 
     def size(self, budget: int) -> int:
